@@ -1,0 +1,13 @@
+//! Ternary kernels as values, and the generator that turns a value into Rust source.
+//!
+//! A [`KernelId`] says everything about one kernel. [`KernelId::layout`] is how its weights are packed; with the
+//! feature `emit` (the default), [`KernelId::source`] is its source text. This crate is pure: values in, text out; it
+//! reads no files and no clock.
+
+pub mod isa;
+pub mod kernel;
+pub mod layout;
+
+pub use isa::Isa;
+pub use kernel::{KernelError, KernelId, Method, NameError, Op, Tile, Weights};
+pub use layout::{Layout, Position};

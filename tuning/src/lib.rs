@@ -1,0 +1,1 @@
+//! What may be tried, how it is measured, and what was found.
