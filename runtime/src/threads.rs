@@ -144,7 +144,7 @@ impl Pool {
             return task(0);
         }
         let _turn = lock(&self.turn);
-        let task: &Task = &task;
+        let task: &(dyn Fn(usize) + Sync) = &task;
         // SAFETY: only the lifetime is erased. The pointer is followed only between the store to `forks` and `running`
         // reaching 0, and this function does not return or unwind before that.
         let erased = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const Task>(task) };
