@@ -1,6 +1,6 @@
 //! From kernels to source text: functions, the modules that hold them, and the table that lists them.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
 use crate::isa::Isa;
@@ -61,7 +61,7 @@ impl KernelId {
         let [op, weights, isa, method] =
             [format!("{op:?}"), format!("{weights:?}"), format!("{isa:?}"), format!("{method:?}")]
                 .map(|variant| format_ident!("{variant}"));
-        let [mr, nr, kb, ku] = [tile.mr, tile.nr, tile.kb, tile.ku].map(proc_macro2::Literal::u16_unsuffixed);
+        let [mr, nr, kb, ku] = [tile.mr, tile.nr, tile.kb, tile.ku].map(Literal::u16_unsuffixed);
         quote!(KernelId {
             op: Op::#op,
             weights: Weights::#weights,
@@ -72,13 +72,29 @@ impl KernelId {
     }
 }
 
-/// The source file that holds a menu of kernels: a module for each instruction set, and `KERNELS`, the table of all.
+/// Kernels that were measured to be the best for a shape on a machine, to be compiled in as a row of `PICKS`.
+#[derive(Clone, Debug)]
+pub struct PickRow {
+    /// Name of the machine.
+    pub machine: String,
+    /// Rows of the shape.
+    pub n: usize,
+    /// Columns of the shape.
+    pub k: usize,
+    /// Threads that shared the work.
+    pub threads: usize,
+    /// The kernels, all of one layout.
+    pub kernels: Vec<KernelId>,
+}
+
+/// The source file that holds a menu of kernels: a module for each instruction set; `KERNELS`, the table of them;
+/// `DEFAULTS`, those to use where nothing was measured; `PICKS`, what was measured.
 ///
-/// The file is to be included where `Args`, `Kernel` and this crate's value types are in scope.
+/// The file is to be included where `Args`, `Kernel`, `Pick` and this crate's value types are in scope.
 ///
 /// # Errors
 /// The first kernel that cannot be generated.
-pub fn menu_source(menu: &[KernelId]) -> Result<String, KernelError> {
+pub fn menu_source(menu: &[KernelId], defaults: &[KernelId], picks: &[PickRow]) -> Result<String, KernelError> {
     let mut modules = TokenStream::new();
     let mut rows = TokenStream::new();
     for isa in Isa::ALL {
@@ -103,10 +119,20 @@ pub fn menu_source(menu: &[KernelId]) -> Result<String, KernelError> {
             rows.extend(quote!(Kernel::new(#value, #hash, #module::#name),));
         }
     }
+    let defaults = defaults.iter().map(KernelId::expression);
+    let picks = picks.iter().map(|PickRow { machine, n, k, threads, kernels }| {
+        let kernels = kernels.iter().map(KernelId::expression);
+        let [n, k, threads] = [n, k, threads].map(|number| Literal::usize_unsuffixed(*number));
+        quote!(Pick { machine: #machine, n: #n, k: #k, threads: #threads, kernels: &[#(#kernels),*] })
+    });
     Ok(format(quote! {
         #modules
         /// Every kernel that was compiled in.
-        pub(super) static KERNELS: &[Kernel] = &[#rows];
+        pub static KERNELS: &[Kernel] = &[#rows];
+        /// The kernels to use where nothing was measured; those of an instruction set share a layout.
+        pub(super) static DEFAULTS: &[KernelId] = &[#(#defaults),*];
+        /// What was measured, on whatever machine.
+        pub(super) static PICKS: &[Pick] = &[#(#picks),*];
     }))
 }
 
@@ -118,12 +144,18 @@ fn format(tokens: TokenStream) -> String {
     };
     let text = prettyplease::unparse(&file);
     let mut source = String::with_capacity(text.len());
-    for line in text.lines() {
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
         let code = line.trim_start();
-        match code.strip_prefix("comment!(\"").and_then(|rest| rest.strip_suffix("\");")) {
-            Some(comment) => {
+        // A long text stands on a line of its own between `comment!(` and `);`.
+        let comment = match code {
+            "comment!(" => lines.next().zip(lines.next()).map(|(text, _)| text.trim()),
+            _ => code.strip_prefix("comment!(").and_then(|rest| rest.strip_suffix(");")),
+        };
+        match comment {
+            Some(text) => {
                 let indent = &line[..line.len() - code.len()];
-                source.push_str(&format!("{indent}// {comment}\n"));
+                source.push_str(&format!("{indent}// {}\n", text.trim_matches('"')));
             }
             None => {
                 source.push_str(line);

@@ -3,6 +3,7 @@
 use tritune_codegen::{Isa, KernelId, Method, Op, Tile, Weights};
 
 use super::lane;
+use super::picks::Pick;
 use super::runnable::{Args, Kernel};
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));

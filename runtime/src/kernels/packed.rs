@@ -152,7 +152,9 @@ pub enum PackError {
         codes: usize,
     },
     /// Blocks that do not fit rows or layout.
-    #[error("rows of {k} weights, a scale for each {block}, do not fit layout {layout}; choose a kb that divides {block}")]
+    #[error(
+        "rows of {k} weights, a scale for each {block}, do not fit layout {layout}; choose a kb that divides {block}"
+    )]
     Block {
         /// The layout asked for.
         layout: Layout,

@@ -53,6 +53,15 @@ impl Kernel {
     pub fn detect(&'static self) -> Option<Runnable> {
         detected(self.id.isa).then_some(Runnable(self))
     }
+
+    /// Calls the generated function.
+    ///
+    /// # Safety
+    /// This machine has the kernel's instruction set, and `args` is as [`Args`] states.
+    pub(super) unsafe fn call(&self, args: &Args) {
+        // SAFETY: the caller's promise is the function's.
+        unsafe { (self.run)(args) }
+    }
 }
 
 /// Whether this machine has all features of an instruction set.
@@ -94,6 +103,11 @@ impl Runnable {
     /// What it is.
     pub fn id(&self) -> KernelId {
         self.0.id
+    }
+
+    /// Tells apart kernels of the same id in different tables.
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self.0).addr()
     }
 
     /// Tokens that one call computes.
@@ -153,7 +167,7 @@ impl Runnable {
         // SAFETY: a `Runnable` exists only where the machine has the kernel's features. `weights` is in its layout, in
         // which `Packed` holds `panels · padded n · padded k / 4` bytes, blocks cutting padded k into whole turns; the
         // lengths of the other ranges were compared above with what `Args` states.
-        unsafe { (self.0.run)(&args) };
+        unsafe { self.0.call(&args) };
         Ok(())
     }
 }
