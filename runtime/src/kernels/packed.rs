@@ -15,7 +15,7 @@ struct Line([u8; 64]);
 const PADDING: u8 = 0b01_01_01_01;
 
 /// A matrix of trits, packed for the kernels of one layout.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Packed {
     layout: Layout,
     n: usize,
