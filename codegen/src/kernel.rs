@@ -97,8 +97,8 @@ impl KernelId {
         if self.op == Op::Gemv && mr > GEMV_MAX_TOKENS {
             return fail(format!("a gemv computes at most {GEMV_MAX_TOKENS} tokens together"));
         }
-        if mr > 64 || nr > 256 || kb > 1024 {
-            return fail("a tile is at most 64 tokens by 256 rows by 1024 weights".into());
+        if mr > 64 || nr > 256 || kb > 256 {
+            return fail("a tile is at most 64 tokens by 256 rows by 256 weights".into());
         }
         if nr % lanes != 0 {
             return fail(format!("nr is a multiple of the {lanes} rows in a vector"));
@@ -299,7 +299,7 @@ mod tests {
             ("gemv_t200_1x8k64u4__avx512vnni_dot", "multiple of the 16"),
             ("gemv_t200_1x16k24u4__avx512vnni_dot", "multiple of 16"),
             ("gemv_t200_1x16k64u3__avx512vnni_dot", "1, 2, 4 or 8"),
-            ("gemv_t200_1x16k512u2__avx2_mad", "overflow"),
+            ("gemv_t200_1x16k256u1__avx2_mad", "overflow"),
             ("gemv_t200_0x16k64u4__scalar_dot", "at least one"),
             ("gemv_t999_1x16k64u4__scalar_dot", "unknown weight code"),
             ("gemv_t200_01x16k64u4__scalar_dot", "not a kernel name"),

@@ -7,6 +7,14 @@
 pub mod isa;
 pub mod kernel;
 pub mod layout;
+#[cfg(feature = "emit")]
+mod lower;
+#[cfg(feature = "emit")]
+pub mod source;
+#[cfg(feature = "emit")]
+mod template;
+#[cfg(feature = "emit")]
+pub mod vector;
 
 pub use isa::Isa;
 pub use kernel::{KernelError, KernelId, Method, NameError, Op, Tile, Weights};

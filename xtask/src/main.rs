@@ -1,1 +1,54 @@
-fn main() {}
+//! `cargo xtask`: tune, measure, look into and check tritune. Thin verbs; what they do lives in the libraries.
+
+mod bench;
+mod cargo;
+mod emit;
+mod explain;
+mod model;
+mod test;
+mod tune;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tune, measure, look into and check tritune", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Find the fastest kernels for this machine, build tritune with them, and show what it gained
+    Tune(tune::Tune),
+    /// Measure kernels (criterion) and models (tritune bench)
+    Bench(bench::Bench),
+    /// Print the generated source of a kernel
+    Emit(emit::Emit),
+    /// Say which kernels a shape gets, and why
+    Explain(explain::Explain),
+    /// Run every test
+    Test(test::Test),
+    /// Write a model of real dimensions with random trits, to measure with
+    Model(model::Model),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Tune(verb) => verb.run(),
+        Verb::Bench(verb) => verb.run(),
+        Verb::Emit(verb) => verb.run(),
+        Verb::Explain(verb) => verb.run(),
+        Verb::Test(verb) => verb.run(),
+        Verb::Model(verb) => verb.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

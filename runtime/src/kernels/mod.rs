@@ -1,0 +1,22 @@
+//! The kernels that were compiled in: how they are chosen, checked and called.
+//!
+//! [`KERNELS`] is generated at build time from the menu (see `build.rs`). A [`Kernel`] in it is a description until
+//! [`Kernel::detect`] finds that this machine can run it; the [`Runnable`] that it returns is the only thing that can be
+//! called, in one place, [`Runnable::products`].
+
+mod generated;
+mod lane;
+mod packed;
+mod picks;
+pub mod reference;
+mod runnable;
+mod selection;
+pub mod self_check;
+
+pub use generated::KERNELS;
+pub use packed::{MAX_K, PackError, Packed};
+pub use picks::{Pick, Picks};
+pub use runnable::{Args, CallError, Kernel, Runnable, Tokens, detected};
+pub use selection::{Choice, Force, Selection, SelectionError, Source};
+
+pub use tritune_codegen::{Isa, KernelId, Layout, Method, NameError, Op, Tile, Weights};

@@ -1,0 +1,198 @@
+//! A compiled kernel, the proof that this machine can run it, and the one place where it is called.
+
+use std::ops::Range;
+
+use tritune_codegen::{Isa, KernelId, Layout};
+
+use super::packed::Packed;
+
+/// What a generated kernel is called with.
+///
+/// For a tile of `mr` tokens, `nr` rows and `kb` columns a turn, these ranges are valid:
+/// - `weights`: `panels · blocks · turns · nr · kb / 4` bytes, in the kernel's layout;
+/// - `activations`: for token t of `mr`, `blocks · turns · kb` values from `activations + t · stride`;
+/// - `sums`: `mr · blocks` values, the sum of the activations of token t in block b at `t · blocks + b`;
+/// - `out`: `panels · blocks · mr · nr` values, written in this order: panel, block, token, row.
+#[derive(Debug)]
+pub struct Args {
+    /// First panel of packed weights.
+    pub weights: *const u8,
+    /// First token's int8 activations.
+    pub activations: *const i8,
+    /// Values from one token's activations to the next one's.
+    pub stride: usize,
+    /// Sums of activations, `[mr, blocks]`.
+    pub sums: *const i32,
+    /// Integer products, `[panels, blocks, mr, nr]`.
+    pub out: *mut i32,
+    /// Panels to compute.
+    pub panels: usize,
+    /// Blocks of columns that are summed apart.
+    pub blocks: usize,
+    /// Turns of `kb` columns in a block.
+    pub turns: usize,
+}
+
+/// A kernel that was compiled in.
+#[derive(Debug)]
+pub struct Kernel {
+    /// What it is.
+    pub id: KernelId,
+    /// Hash of its generated source, which ties a measurement to it.
+    pub source: &'static str,
+    run: unsafe fn(&Args),
+}
+
+impl Kernel {
+    /// A row of the table. `run` is the function generated for `id`.
+    pub(super) const fn new(id: KernelId, source: &'static str, run: unsafe fn(&Args)) -> Self {
+        Kernel { id, source, run }
+    }
+
+    /// The kernel as something that can be called, if this machine has its instruction set.
+    pub fn detect(&'static self) -> Option<Runnable> {
+        detected(self.id.isa).then_some(Runnable(self))
+    }
+
+    /// Calls the generated function.
+    ///
+    /// # Safety
+    /// This machine has the kernel's instruction set, and `args` is as [`Args`] states.
+    pub(super) unsafe fn call(&self, args: &Args) {
+        // SAFETY: the caller's promise is the function's.
+        unsafe { (self.run)(args) }
+    }
+}
+
+/// Whether this machine has all features of an instruction set.
+pub fn detected(isa: Isa) -> bool {
+    match isa {
+        Isa::Scalar => true,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => is_x86_feature_detected!("avx2"),
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni"),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => {
+            is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni")
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => false,
+    }
+}
+
+/// The activations of some tokens, as a kernel reads them.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens<'a> {
+    /// Int8 values; token t's row starts at `t · stride`, and holds the layout's padded k.
+    pub values: &'a [i8],
+    /// Values from one token's row to the next one's.
+    pub stride: usize,
+    /// Sum of the values of token t in block b at `t · blocks + b`.
+    pub sums: &'a [i32],
+}
+
+/// A kernel that this machine can run: only [`Kernel::detect`] makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct Runnable(&'static Kernel);
+
+impl Runnable {
+    /// What it is.
+    pub fn id(&self) -> KernelId {
+        self.0.id
+    }
+
+    /// Tells apart kernels of the same id in different tables.
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self.0).addr()
+    }
+
+    /// Tokens that one call computes.
+    pub fn tokens(&self) -> usize {
+        usize::from(self.0.id.tile.mr)
+    }
+
+    /// Hash of its generated source.
+    pub fn source(&self) -> &'static str {
+        self.0.source
+    }
+
+    /// Integers that [`Runnable::products`] writes for `panels` panels of `weights`.
+    pub fn outputs(&self, weights: &Packed, panels: usize) -> usize {
+        panels * weights.blocks() * self.tokens() * usize::from(self.id().tile.nr)
+    }
+
+    /// The exact products of `mr` tokens with the rows of some panels: Σ activation · trit for each block of columns,
+    /// in the order panel, block, token, row.
+    ///
+    /// # Errors
+    /// [`CallError`] where the layouts differ or a length does not fit; nothing was run then.
+    pub fn products(
+        &self,
+        weights: &Packed,
+        panels: Range<usize>,
+        tokens: Tokens<'_>,
+        out: &mut [i32],
+    ) -> Result<(), CallError> {
+        let kernel = self.id();
+        let layout = weights.layout();
+        if layout != kernel.layout() {
+            return Err(CallError::Layout { kernel, found: layout });
+        }
+        let row = layout.padded_k(weights.k());
+        let mr = self.tokens();
+        for (what, need, found) in [
+            ("panels", panels.end.max(panels.start), weights.panels()),
+            ("activations", (mr - 1) * tokens.stride + row, tokens.values.len()),
+            ("sums", mr * weights.blocks(), tokens.sums.len()),
+            ("outputs", self.outputs(weights, panels.len()), out.len()),
+        ] {
+            if found < need {
+                return Err(CallError::Short { kernel, what, need, found });
+            }
+        }
+        let args = Args {
+            weights: weights.panel(panels.start).as_ptr(),
+            activations: tokens.values.as_ptr(),
+            stride: tokens.stride,
+            sums: tokens.sums.as_ptr(),
+            out: out.as_mut_ptr(),
+            panels: panels.len(),
+            blocks: weights.blocks(),
+            turns: row / weights.blocks() / usize::from(kernel.tile.kb),
+        };
+        // SAFETY: a `Runnable` exists only where the machine has the kernel's features. `weights` is in its layout, in
+        // which `Packed` holds `panels · padded n · padded k / 4` bytes, blocks cutting padded k into whole turns; the
+        // lengths of the other ranges were compared above with what `Args` states.
+        unsafe { self.0.call(&args) };
+        Ok(())
+    }
+}
+
+/// A call that was refused before any unsafe code ran.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The weights are not in the layout that the kernel reads.
+    #[error("kernel {kernel} reads layout {}, these weights are packed as {found}; pack them again", kernel.layout())]
+    Layout {
+        /// The kernel.
+        kernel: KernelId,
+        /// The weights' layout.
+        found: Layout,
+    },
+    /// A range is shorter than what the kernel would access.
+    #[error("kernel {kernel} needs {need} {what}, and {found} are there")]
+    Short {
+        /// The kernel.
+        kernel: KernelId,
+        /// Which range.
+        what: &'static str,
+        /// Elements needed.
+        need: usize,
+        /// Elements there.
+        found: usize,
+    },
+}

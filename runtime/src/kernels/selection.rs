@@ -1,0 +1,280 @@
+//! Which kernels compute a matrix: what is forced, else what was tuned here, else the default of the best instruction set.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tritune_codegen::{Isa, KernelId, Layout, NameError};
+
+use super::generated::{DEFAULTS, KERNELS};
+use super::picks::Picks;
+use super::runnable::{Kernel, Runnable, detected};
+use super::self_check;
+
+/// An instruction set or kernel that must be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// Only this instruction set, and those below it for what it has no kernel for.
+    Isa(Isa),
+    /// This kernel, and others only for what it cannot do.
+    Kernel(KernelId),
+}
+
+impl FromStr for Force {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        match name.contains("__") {
+            true => name.parse().map(Force::Kernel),
+            false => name.parse().map(Force::Isa),
+        }
+    }
+}
+
+impl fmt::Display for Force {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Force::Isa(isa) => isa.fmt(f),
+            Force::Kernel(id) => id.fmt(f),
+        }
+    }
+}
+
+/// The policy by which kernels are chosen for every matrix of a model.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    table: &'static [Kernel],
+    force: Option<Force>,
+    threads: usize,
+    picks: Picks,
+}
+
+/// Where a choice came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Asked for.
+    Forced(Force),
+    /// Measured on a machine, for this shape.
+    Tuned {
+        /// The machine's name, which is its results file's.
+        machine: String,
+    },
+    /// The default menu of an instruction set.
+    Default(Isa),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Forced(force) => write!(f, "forced: {force}"),
+            Source::Tuned { machine } => write!(f, "tuned on {machine}"),
+            Source::Default(isa) => write!(f, "default of {isa}"),
+        }
+    }
+}
+
+/// The kernels that compute a matrix; all read one layout, since weights are packed once.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// How the weights are to be packed.
+    pub layout: Layout,
+    /// By tokens computed together, most first; never empty.
+    kernels: Vec<Runnable>,
+    /// Where the choice came from.
+    pub source: Source,
+    /// What was passed over, and why: kernels that failed their self-check, picks that do not apply.
+    pub notes: Vec<String>,
+}
+
+impl Choice {
+    /// The kernel for the next tokens where `m` are left: the widest that does not exceed them, else the narrowest.
+    pub fn kernel(&self, m: usize) -> &Runnable {
+        let fitting = self.kernels.iter().find(|kernel| kernel.tokens() <= m);
+        fitting.unwrap_or(&self.kernels[self.kernels.len() - 1])
+    }
+
+    /// All kernels, most tokens first.
+    pub fn kernels(&self) -> &[Runnable] {
+        &self.kernels
+    }
+}
+
+impl Selection {
+    /// The policy for plans that run on `threads` threads: `force` if given, else what was measured, else defaults.
+    ///
+    /// # Errors
+    /// Where what is forced is not compiled in, or this machine cannot run it.
+    pub fn new(force: Option<Force>, threads: usize) -> Result<Self, SelectionError> {
+        Self::of(KERNELS, force, threads, Picks::here())
+    }
+
+    /// The policy over a table of kernels.
+    pub(super) fn of(
+        table: &'static [Kernel],
+        force: Option<Force>,
+        threads: usize,
+        picks: Picks,
+    ) -> Result<Self, SelectionError> {
+        let isa = match force {
+            None => None,
+            Some(Force::Isa(isa)) => Some(isa),
+            Some(Force::Kernel(id)) => {
+                if !table.iter().any(|kernel| kernel.id == id) {
+                    return Err(SelectionError::NotCompiled { kernel: id });
+                }
+                Some(id.isa)
+            }
+        };
+        if let Some(isa) = isa.filter(|isa| !detected(*isa)) {
+            return Err(SelectionError::NotHere { isa });
+        }
+        Ok(Selection { table, force, threads, picks })
+    }
+
+    /// What was asked for.
+    pub fn force(&self) -> Option<Force> {
+        self.force
+    }
+
+    /// Threads that the plan is for.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Instruction sets to use, most wanted first.
+    pub fn isas(&self) -> Vec<Isa> {
+        match self.force {
+            Some(Force::Isa(isa)) | Some(Force::Kernel(KernelId { isa, .. })) => {
+                std::iter::successors(Some(isa), |isa| isa.below()).collect()
+            }
+            None => Isa::ALL.into_iter().rev().filter(|isa| detected(*isa)).collect(),
+        }
+    }
+
+    /// Chooses for an `n × k` matrix whose weights have a scale of their own every `block` columns (`k`: one a row).
+    ///
+    /// Every kernel chosen has passed its self-check; one that failed is left out, and noted.
+    ///
+    /// # Errors
+    /// Where a forced kernel does not fit the matrix or fails its self-check, or no kernel is left.
+    pub fn choose(&self, n: usize, k: usize, block: usize) -> Result<Choice, SelectionError> {
+        let mut notes = Vec::new();
+        for (source, menu) in self.menus(n, k, block) {
+            let mut kernels = Vec::new();
+            for id in menu {
+                match self.prove(id) {
+                    Ok(kernel) => kernels.push(kernel),
+                    Err(why) if self.force == Some(Force::Kernel(id)) => {
+                        return Err(SelectionError::Forced { kernel: id, why });
+                    }
+                    Err(why) => notes.push(why),
+                }
+            }
+            kernels.sort_by_key(|kernel| std::cmp::Reverse(kernel.tokens()));
+            kernels.dedup_by_key(|kernel| kernel.tokens());
+            if let Some(first) = kernels.first() {
+                return Ok(Choice { layout: first.id().layout(), kernels, source, notes });
+            }
+        }
+        Err(SelectionError::None { n, k, block, notes: notes.join("; ") })
+    }
+
+    /// Candidate menus, most wanted first; the kernels of one share a layout that keeps blocks apart.
+    fn menus(&self, n: usize, k: usize, block: usize) -> Vec<(Source, Vec<KernelId>)> {
+        let fits = |layout: Layout| block == k || block % usize::from(layout.kb) == 0;
+        let isas = self.isas();
+        let mut menus = Vec::new();
+        match self.force {
+            Some(Force::Kernel(id)) => {
+                let mut menu = vec![id];
+                menu.extend(self.companions(id, &isas));
+                return vec![(Source::Forced(Force::Kernel(id)), menu)];
+            }
+            Some(Force::Isa(_)) => {}
+            None => {
+                if let Some(pick) = self.picks.find(n, k, self.threads)
+                    && pick.kernels.first().is_some_and(|id| fits(id.layout()))
+                {
+                    menus.push((Source::Tuned { machine: pick.machine.into() }, pick.kernels.to_vec()));
+                }
+            }
+        }
+        let source = |isa| match self.force {
+            Some(force) => Source::Forced(force),
+            None => Source::Default(isa),
+        };
+        for isa in &isas {
+            let menu: Vec<_> = DEFAULTS.iter().copied().filter(|id| id.isa == *isa && fits(id.layout())).collect();
+            menus.push((source(*isa), menu));
+        }
+        // What no default fits: any kernel that keeps the blocks apart.
+        for isa in &isas {
+            let first = self.table.iter().map(|kernel| kernel.id).find(|id| id.isa == *isa && fits(id.layout()));
+            menus.extend(first.map(|id| {
+                let mut menu = vec![id];
+                menu.extend(self.companions(id, &isas));
+                (source(*isa), menu)
+            }));
+        }
+        menus
+    }
+
+    /// Kernels that read the same layout with another number of tokens, most wanted instruction set first.
+    fn companions(&self, id: KernelId, isas: &[Isa]) -> Vec<KernelId> {
+        let mut companions: Vec<KernelId> = Vec::new();
+        for isa in isas {
+            for other in self.table.iter().map(|kernel| kernel.id).filter(|other| other.isa == *isa) {
+                let taken = other.tile.mr == id.tile.mr || companions.iter().any(|had| had.tile.mr == other.tile.mr);
+                if other.layout() == id.layout() && !taken {
+                    companions.push(other);
+                }
+            }
+        }
+        companions
+    }
+
+    /// A kernel that is compiled in, runs here, and has passed its self-check.
+    fn prove(&self, id: KernelId) -> Result<Runnable, String> {
+        let kernel = self.table.iter().find(|kernel| kernel.id == id);
+        let kernel = kernel.ok_or_else(|| format!("kernel {id} is not compiled in"))?;
+        let kernel = kernel.detect().ok_or_else(|| format!("this machine does not run {}", id.isa))?;
+        self_check::check(&kernel).map_err(|fault| fault.to_string())?;
+        Ok(kernel)
+    }
+}
+
+/// No kernel, or not the one that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectionError {
+    /// The forced kernel is unknown to this binary.
+    #[error("kernel {kernel} is not compiled in; `tritune kernels` lists those that are")]
+    NotCompiled {
+        /// The kernel.
+        kernel: KernelId,
+    },
+    /// The forced instruction set is not this machine's.
+    #[error("this machine does not run {isa}; `tritune kernels` lists what it runs")]
+    NotHere {
+        /// The instruction set.
+        isa: Isa,
+    },
+    /// The forced kernel cannot be trusted.
+    #[error("forced kernel {kernel} cannot be used: {why}")]
+    Forced {
+        /// The kernel.
+        kernel: KernelId,
+        /// Why.
+        why: String,
+    },
+    /// Nothing is left.
+    #[error("no kernel serves {n} × {k} weights with a scale for each {block} columns: {notes}")]
+    None {
+        /// Rows.
+        n: usize,
+        /// Columns.
+        k: usize,
+        /// Columns of a block.
+        block: usize,
+        /// What was passed over.
+        notes: String,
+    },
+}

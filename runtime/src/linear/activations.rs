@@ -1,0 +1,233 @@
+//! What goes into a linear layer: rows of activations, in f32 and in int8.
+
+use crate::threads::{Parts, Pool};
+
+/// Values of padding after a row: rows of a power of two would otherwise fall into the same cache sets.
+const SKEW: usize = 64;
+/// Rows are padded to a multiple of this, the largest `kb` of a tile.
+const PADDING: usize = 256;
+/// Rows beyond the last token that a kernel may read, the largest `mr` of a tile less one: what it makes of them is
+/// not used.
+const SPARE: usize = 63;
+
+/// From this number of tokens on, quantising is worth a fork.
+const FORK_TOKENS: usize = 8;
+
+/// A largest magnitude below which a row counts as silent, as in BitNet b1.58's published code.
+const SMALLEST: f32 = 1e-5;
+
+/// m rows of k activations, in f32 and, where a ternary matrix asks for it, in int8.
+///
+/// A row is quantised as BitNet b1.58 does (arXiv:2402.17764, arXiv:2310.11453): s = 127 / max|x|, q = round(x · s), so
+/// that x ≈ q / s. Buffers grow to the largest m and k seen and stay.
+#[derive(Debug, Default)]
+pub struct Activations {
+    m: usize,
+    k: usize,
+    rows: Vec<f32>,
+    stride: usize,
+    quantized: Vec<i8>,
+    /// 1 / s of each row.
+    steps: Vec<f32>,
+    /// Σ q of each row.
+    sums: Vec<i32>,
+    is_quantized: bool,
+}
+
+impl Activations {
+    /// No rows yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the shape, and hands out the `[m, k]` rows to be filled; what they hold is unspecified.
+    pub fn rows_mut(&mut self, m: usize, k: usize) -> &mut [f32] {
+        (self.m, self.k, self.is_quantized) = (m, k, false);
+        if self.rows.len() < m * k {
+            self.rows.resize(m * k, 0.0);
+        }
+        &mut self.rows[..m * k]
+    }
+
+    /// The rows, `[m, k]`.
+    pub fn rows(&self) -> &[f32] {
+        &self.rows[..self.m * self.k]
+    }
+
+    /// Tokens.
+    pub fn m(&self) -> usize {
+        self.m
+    }
+
+    /// Values of a row.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Makes the int8 rows, unless they are there already.
+    ///
+    /// # Errors
+    /// A row that holds a NaN or an infinity.
+    pub fn quantize(&mut self, pool: &Pool) -> Result<(), NotFinite> {
+        if self.is_quantized {
+            return Ok(());
+        }
+        let (m, k) = (self.m, self.k);
+        let stride = k.next_multiple_of(PADDING) + SKEW;
+        if stride != self.stride || self.quantized.len() < (m + SPARE) * stride {
+            self.stride = stride;
+            self.quantized.clear();
+            self.quantized.resize((m + SPARE) * stride, 0);
+        }
+        self.steps.resize(m, 0.0);
+        self.sums.resize(m + SPARE, 0);
+        let quantize = |token: usize, quantized: &mut [i8], step: &mut f32, sum: &mut i32| {
+            let (values, padding) = quantized.split_at_mut(k);
+            padding.fill(0);
+            // A step of NaN marks a row that is not finite.
+            *step = quantize_row(&self.rows[token * k..][..k], values).unwrap_or(f32::NAN);
+            *sum = sum_row(values);
+        };
+        if m < FORK_TOKENS {
+            let rows = self.quantized.chunks_exact_mut(stride).zip(&mut self.steps).zip(&mut self.sums);
+            rows.enumerate().for_each(|(token, ((values, step), sum))| quantize(token, values, step, sum));
+        } else {
+            let quantized = Parts::new(&mut self.quantized);
+            let (steps, sums) = (Parts::new(&mut self.steps), Parts::new(&mut self.sums));
+            pool.run(|thread| {
+                for token in pool.share(thread, m, 1) {
+                    // SAFETY: each token is in the share of one thread, and rows of tokens do not overlap.
+                    let (values, step, sum) = unsafe {
+                        let row = token * stride..(token + 1) * stride;
+                        (quantized.part(row), steps.part(token..token + 1), sums.part(token..token + 1))
+                    };
+                    quantize(token, values, &mut step[0], &mut sum[0]);
+                }
+            });
+        }
+        if let Some(token) = self.steps.iter().position(|step| step.is_nan()) {
+            return Err(NotFinite { token });
+        }
+        self.is_quantized = true;
+        Ok(())
+    }
+
+    /// Int8 rows from `token` on: at least 64, each `stride` values apart.
+    pub(super) fn quantized(&self, token: usize) -> &[i8] {
+        &self.quantized[token * self.stride..]
+    }
+
+    /// Values from one int8 row to the next.
+    pub(super) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// What one quantisation step of a token is worth: 1 / s.
+    pub(super) fn step(&self, token: usize) -> f32 {
+        self.steps[token]
+    }
+
+    /// Sums of the int8 rows from `token` on: at least 64.
+    pub(super) fn sums(&self, token: usize) -> &[i32] {
+        &self.sums[token..]
+    }
+}
+
+/// A row of activations that is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("activations of token {token} hold a NaN or an infinity: the model or its file is damaged")]
+pub struct NotFinite {
+    /// The row.
+    pub token: usize,
+}
+
+/// Quantises a row and returns 1 / s; `None` where it is not finite.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn quantize_row(row: &[f32], quantized: &mut [i8]) -> Option<f32> {
+    let mut largest = [0f32; 16];
+    let mut nothing = [0f32; 16];
+    let (chunks, rest) = row.as_chunks::<16>();
+    for chunk in chunks {
+        for i in 0..16 {
+            largest[i] = if chunk[i].abs() > largest[i] { chunk[i].abs() } else { largest[i] };
+            // 0 · x is 0 for what is finite, and NaN else.
+            nothing[i] += 0.0 * chunk[i];
+        }
+    }
+    let largest = largest.into_iter().chain(rest.iter().map(|x| x.abs())).fold(SMALLEST, f32::max);
+    let nothing: f32 = nothing.into_iter().chain(rest.iter().map(|x| 0.0 * x)).sum();
+    if nothing != 0.0 {
+        return None;
+    }
+    let scale = 127.0 / largest;
+    for (quantized, x) in quantized.iter_mut().zip(row) {
+        // Adding 1.5 · 2²³ rounds to the nearest integer, ties to even, and leaves it in the low bits.
+        *quantized = (x * scale + 12_582_912.0).to_bits() as i8;
+    }
+    Some(largest / 127.0)
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+pub(super) fn sum_row(values: &[i8]) -> i32 {
+    values.iter().map(|&x| i32::from(x)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn quantized(row: &[f32]) -> Result<(Vec<i8>, f32), NotFinite> {
+        let mut x = Activations::new();
+        x.rows_mut(1, row.len()).copy_from_slice(row);
+        x.quantize(&Pool::new(1))?;
+        assert!(x.quantized(0)[row.len()..x.stride()].iter().all(|&q| q == 0));
+        assert_eq!(x.sums(0)[0], x.quantized(0)[..row.len()].iter().map(|&q| i32::from(q)).sum::<i32>());
+        Ok((x.quantized(0)[..row.len()].to_vec(), x.step(0)))
+    }
+
+    proptest! {
+        #[test]
+        fn as_defined(row in prop::collection::vec(-1e4f32..1e4, 1..100)) {
+            let largest = row.iter().fold(1e-5f32, |largest, x| largest.max(x.abs()));
+            let (q, step) = quantized(&row).unwrap();
+            prop_assert_eq!(step, largest / 127.0);
+            for (q, x) in q.into_iter().zip(row) {
+                prop_assert_eq!(f32::from(q), (x * (127.0 / largest)).round_ties_even());
+            }
+        }
+    }
+
+    #[test]
+    fn silence_and_ties() {
+        assert_eq!(quantized(&[0.0; 40]).unwrap().0, [0; 40]);
+        assert_eq!(quantized(&[127.0, 0.5, 1.5, -2.5, -127.0]).unwrap().0, [127, 0, 2, -2, -127]);
+        assert_eq!(quantized(&[f32::MIN_POSITIVE; 3]).unwrap().0, [0; 3]);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_refused() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, 15, 16, 18] {
+                let mut row = [1.0; 19];
+                row[at] = bad;
+                assert_eq!(quantized(&row), Err(NotFinite { token: 0 }), "{bad} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_may_change() {
+        let (mut x, pool) = (Activations::new(), Pool::new(2));
+        for (m, k) in [(1, 2560), (9, 100), (2, 300), (1, 1)] {
+            x.rows_mut(m, k).fill(-1.0);
+            x.quantize(&pool).unwrap();
+            for token in 0..m {
+                assert!(x.quantized(token)[..k].iter().all(|&q| q == -127));
+                assert!(x.quantized(token)[k..x.stride()].iter().all(|&q| q == 0));
+                assert_eq!(x.sums(token)[0], -127 * k as i32);
+            }
+        }
+    }
+}

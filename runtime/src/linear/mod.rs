@@ -1,0 +1,112 @@
+//! Linear layers: y\[m,n\] = x\[m,k\] · W\[n,k\]ᵀ, several matrices to a fork.
+
+mod activations;
+mod ternary;
+
+pub use activations::{Activations, NotFinite};
+pub use ternary::Ternary;
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::kernels::{CallError, PackError, SelectionError};
+use crate::threads::{Parts, Pool};
+
+/// The weights of a linear layer.
+#[derive(Debug)]
+pub enum Linear {
+    /// Trits: int8 activations, exact integer products.
+    Ternary(Ternary),
+}
+
+impl Linear {
+    /// Output rows.
+    pub fn n(&self) -> usize {
+        match self {
+            Linear::Ternary(ternary) => ternary.n(),
+        }
+    }
+
+    /// Columns.
+    pub fn k(&self) -> usize {
+        match self {
+            Linear::Ternary(ternary) => ternary.k(),
+        }
+    }
+}
+
+/// Computes `y[m, n] = x[m, k] · W[n, k]ᵀ` for matrices that share their input, in one fork.
+///
+/// The result does not depend on the number of threads, to the last bit.
+///
+/// # Errors
+/// Where a shape does not fit, or activations are not finite.
+pub fn project<const N: usize>(
+    pool: &Pool,
+    x: &mut Activations,
+    outputs: [(&Linear, &mut [f32]); N],
+) -> Result<(), LinearError> {
+    for (linear, y) in &outputs {
+        if linear.k() != x.k() || y.len() != x.m() * linear.n() {
+            return Err(LinearError::Shape { m: x.m(), k: x.k(), weights: (linear.n(), linear.k()), y: y.len() });
+        }
+    }
+    if outputs.iter().any(|(linear, _)| matches!(linear, Linear::Ternary(_))) {
+        x.quantize(pool)?;
+    }
+    let x = &*x;
+    let outputs = outputs.map(|(linear, y)| (linear, Parts::new(y)));
+    let failure = Mutex::new(None);
+    pool.run(|thread| {
+        for (linear, y) in &outputs {
+            let done = match linear {
+                Linear::Ternary(ternary) => ternary.forward(x, pool.share(thread, ternary.panels(), 1), y),
+            };
+            if let Err(error) = done {
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        }
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// A linear layer that cannot be built or computed.
+#[derive(Debug, thiserror::Error)]
+pub enum LinearError {
+    /// Input, weights and output do not fit.
+    #[error("activations of {m} × {k} and weights of {} × {} do not make an output of {y} values", weights.0, weights.1)]
+    Shape {
+        /// Tokens.
+        m: usize,
+        /// Values of a row of activations.
+        k: usize,
+        /// n and k of the weights.
+        weights: (usize, usize),
+        /// Length of the output.
+        y: usize,
+    },
+    /// Activations hold a NaN or an infinity.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    /// No kernel serves the matrix.
+    #[error("weights {name}: {source}")]
+    Selection {
+        /// The tensor.
+        name: String,
+        /// Why.
+        source: SelectionError,
+    },
+    /// The weights cannot be packed.
+    #[error("weights {name}: {source}")]
+    Pack {
+        /// The tensor.
+        name: String,
+        /// Why.
+        source: PackError,
+    },
+    /// A kernel refused its call.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}

@@ -1,0 +1,180 @@
+//! A matrix of trits, packed for the kernels that were chosen for its shape.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::LinearError;
+use super::activations::{self, Activations};
+use crate::kernels::{Choice, Packed, Runnable, Selection, Tokens};
+use crate::quant::trits::{Scales, Trits};
+use crate::threads::Parts;
+
+/// Packed weights that a thread works on before it turns to the next tokens: they stay in the L2 cache, or L1 even.
+const CHUNK_BYTES: usize = 128 << 10;
+
+/// A matrix of trits, packed for the kernels that were chosen for its shape.
+#[derive(Debug)]
+pub struct Ternary {
+    weights: Packed,
+    scales: Packing,
+    /// Weights that share a scale within a row.
+    block: usize,
+    choice: Choice,
+}
+
+/// Scales in the order in which results arrive.
+#[derive(Debug)]
+enum Packing {
+    Tensor(f32),
+    /// For each panel, block and row.
+    Blocks(Vec<f32>),
+}
+
+thread_local! {
+    /// Integer products of a chunk, and the sums of activations that go with them.
+    static SCRATCH: RefCell<(Vec<i32>, Vec<i32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+impl Ternary {
+    /// Chooses kernels for the shape of `trits`, and packs it into their layout. `name` is for error messages.
+    ///
+    /// # Errors
+    /// Where no kernel serves the shape, or the matrix cannot be packed.
+    pub fn new(name: &str, trits: &Trits, selection: &Selection) -> Result<Self, LinearError> {
+        let (n, k) = (trits.n, trits.k);
+        let block = match &trits.scales {
+            Scales::Block { size, .. } => *size,
+            Scales::Tensor(_) | Scales::Row(_) => k,
+        };
+        let choice =
+            selection.choose(n, k, block).map_err(|source| LinearError::Selection { name: name.into(), source })?;
+        let weights = Packed::new(choice.layout, n, k, block, &trits.codes)
+            .map_err(|source| LinearError::Pack { name: name.into(), source })?;
+        let scales = match &trits.scales {
+            Scales::Tensor(scale) => Packing::Tensor(*scale),
+            Scales::Row(scales) | Scales::Block { scales, .. } => Packing::Blocks(pack_scales(&weights, scales)),
+        };
+        Ok(Ternary { weights, scales, block, choice })
+    }
+
+    /// Output rows.
+    pub fn n(&self) -> usize {
+        self.weights.n()
+    }
+
+    /// Columns.
+    pub fn k(&self) -> usize {
+        self.weights.k()
+    }
+
+    /// The kernels that compute it, and why.
+    pub fn choice(&self) -> &Choice {
+        &self.choice
+    }
+
+    /// Bytes of packed weights and scales.
+    pub fn bytes(&self) -> usize {
+        let scales = match &self.scales {
+            Packing::Tensor(_) => 1,
+            Packing::Blocks(scales) => scales.len(),
+        };
+        self.weights.bytes().len() + scales * size_of::<f32>()
+    }
+
+    pub(super) fn panels(&self) -> usize {
+        self.weights.panels()
+    }
+
+    /// Computes the rows of some panels for all tokens of `x`, which is quantised, into `y[m, n]`.
+    ///
+    /// Nobody else may hold those columns of `y` meanwhile.
+    pub(super) fn forward(&self, x: &Activations, panels: Range<usize>, y: &Parts<'_, f32>) -> Result<(), LinearError> {
+        let layout = self.weights.layout();
+        let chunk = (CHUNK_BYTES / layout.panel_bytes(self.k())).max(1);
+        SCRATCH.with_borrow_mut(|(out, sums)| {
+            for start in panels.clone().step_by(chunk) {
+                let panels = start..(start + chunk).min(panels.end);
+                let mut token = 0;
+                while token < x.m() {
+                    let kernel = self.choice.kernel(x.m() - token);
+                    let mr = kernel.tokens();
+                    let len = kernel.outputs(&self.weights, panels.len());
+                    if out.len() < len {
+                        out.resize(len, 0);
+                    }
+                    let tokens =
+                        Tokens { values: x.quantized(token), stride: x.stride(), sums: self.sums(x, token, mr, sums) };
+                    kernel.products(&self.weights, panels.clone(), tokens, &mut out[..len])?;
+                    self.scale(x, token, kernel, panels.clone(), &out[..len], y);
+                    token += mr;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Sums of the activations of `mr` tokens in each block.
+    fn sums<'a>(&self, x: &'a Activations, token: usize, mr: usize, sums: &'a mut Vec<i32>) -> &'a [i32] {
+        if self.weights.blocks() == 1 {
+            return x.sums(token);
+        }
+        sums.clear();
+        for row in x.quantized(token).chunks(x.stride()).take(mr) {
+            sums.extend(row[..self.k()].chunks_exact(self.block).map(activations::sum_row));
+        }
+        sums
+    }
+
+    /// Integers times the scales of weights and activations, into their place in `y`.
+    fn scale(
+        &self,
+        x: &Activations,
+        token: usize,
+        kernel: &Runnable,
+        panels: Range<usize>,
+        out: &[i32],
+        y: &Parts<'_, f32>,
+    ) {
+        let (n, mr, nr) = (self.n(), kernel.tokens(), usize::from(self.weights.layout().nr));
+        let blocks = self.weights.blocks();
+        for (panel, out) in panels.zip(out.chunks_exact(blocks * mr * nr)) {
+            let rows = panel * nr..((panel + 1) * nr).min(n);
+            for t in 0..mr.min(x.m() - token) {
+                let row = (token + t) * n;
+                // SAFETY: threads hold disjoint panels, hence disjoint columns of y, and this one holds no other part.
+                let y = unsafe { y.part(row + rows.start..row + rows.end) };
+                let step = x.step(token + t);
+                match &self.scales {
+                    Packing::Tensor(scale) => {
+                        let step = step * scale;
+                        for (y, &sum) in y.iter_mut().zip(&out[t * nr..]) {
+                            *y = sum as f32 * step;
+                        }
+                    }
+                    Packing::Blocks(scales) => {
+                        y.fill(0.0);
+                        let scales = scales[panel * blocks * nr..].chunks_exact(nr);
+                        for (out, scales) in out.chunks_exact(mr * nr).zip(scales) {
+                            for ((y, &sum), scale) in y.iter_mut().zip(&out[t * nr..]).zip(scales) {
+                                *y += sum as f32 * scale;
+                            }
+                        }
+                        y.iter_mut().for_each(|y| *y *= step);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Scales `[n, blocks]`, reordered to panel, block, row.
+fn pack_scales(weights: &Packed, scales: &[f32]) -> Vec<f32> {
+    let (nr, blocks) = (usize::from(weights.layout().nr), weights.blocks());
+    let mut packed = vec![0.0; weights.panels() * blocks * nr];
+    for (row, scales) in scales.chunks_exact(blocks).enumerate() {
+        for (block, scale) in scales.iter().enumerate() {
+            packed[(row / nr * blocks + block) * nr + row % nr] = *scale;
+        }
+    }
+    packed
+}

@@ -1,0 +1,34 @@
+/// Why nothing was chosen.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option is NaN or out of range.
+    #[error("the sampling option {option} is {value}; it must be {range}")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// Its value.
+        value: f32,
+        /// What it may be.
+        range: &'static str,
+    },
+    /// There are no logits.
+    #[error("there is nothing to choose from: the model gave no logits")]
+    Empty,
+    /// A logit is NaN or +∞: the computation that made it went wrong, and any choice would be a guess.
+    #[error(
+        "the logit of token {id} is {value}; the model's weights or a kernel are broken (`tritune inspect` shows both)"
+    )]
+    Logit {
+        /// The first such token.
+        id: u32,
+        /// Its logit.
+        value: f32,
+    },
+    /// Every logit is −∞.
+    #[error("all {count} tokens are forbidden: every logit is -inf")]
+    Forbidden {
+        /// How many logits there are.
+        count: usize,
+    },
+}

@@ -1,0 +1,231 @@
+//! From a vocabulary to its tokenizer.
+
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
+
+use super::merges::{Piece, merges};
+use super::spellings::Spellings;
+use super::split::{self, PreTokenizer};
+use super::vocabulary::{Role, Vocabulary};
+use super::{Decision, Error, Kind, SPACE, Tokenizer, bytes};
+
+/// Control tokens that end a text or a turn in published models, some of whose files name only one of them.
+const ENDS: [&str; 9] = [
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<eos>",
+    "</s>",
+];
+
+/// Characters of a bad merge that its error shows.
+const SHOWN: usize = 60;
+
+/// What was decided so far.
+#[derive(Default)]
+struct Decisions(Vec<Decision>);
+
+impl Decisions {
+    fn add(&mut self, what: &'static str, value: impl Into<String>, why: impl Into<String>) {
+        self.0.push(Decision { what, value: value.into(), why: why.into() });
+    }
+}
+
+pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
+    let mut decisions = Decisions::default();
+    decisions.add("tokenizer", &vocabulary.model, "tokenizer.ggml.model");
+    let (parts, default_bos) = match vocabulary.model.as_str() {
+        "gpt2" => {
+            let pre_tokenizer = pre_tokenizer(&vocabulary, &mut decisions)?;
+            (byte_level(&vocabulary, pre_tokenizer, &mut decisions)?, pre_tokenizer.add_bos)
+        }
+        "llama" => (sentence_piece(&vocabulary, &mut decisions)?, true),
+        _ => return Err(Error::Model(vocabulary.model)),
+    };
+    let add_bos =
+        added("BOS", "tokenizer.ggml.add_bos_token", vocabulary.add_bos, vocabulary.bos, default_bos, &mut decisions)?;
+    let add_eos =
+        added("EOS", "tokenizer.ggml.add_eos_token", vocabulary.add_eos, vocabulary.eos, false, &mut decisions)?;
+    let end_tokens = end_tokens(&vocabulary, &parts.roles, &mut decisions);
+    let spelt = |wanted: fn(Role) -> bool| {
+        let tokens = (0..).zip(vocabulary.tokens.iter().zip(&parts.roles));
+        Spellings::new(tokens.filter(|(_, (_, role))| wanted(**role)).map(|(id, (text, _))| (id, text.as_str())))
+    };
+    Ok(Tokenizer {
+        kind: parts.kind,
+        model: parts.model,
+        special: spelt(Role::is_special)?,
+        user_defined: spelt(|role| role == Role::UserDefined)?,
+        gaps: parts.gaps,
+        bos: vocabulary.bos,
+        eos: vocabulary.eos,
+        add_bos,
+        add_eos,
+        end_tokens,
+        tokens: vocabulary.tokens.into_iter().zip(parts.roles).collect(),
+        decisions: decisions.0,
+    })
+}
+
+/// What differs between the models.
+struct Parts {
+    kind: Kind,
+    model: BPE,
+    roles: Vec<Role>,
+    gaps: bool,
+}
+
+fn pre_tokenizer(vocabulary: &Vocabulary, decisions: &mut Decisions) -> Result<&'static PreTokenizer, Error> {
+    let (name, why) = match vocabulary.pre.as_deref() {
+        Some(name) => (name, format!("tokenizer.ggml.pre is {name}")),
+        None => (split::UNNAMED, "the file names none, as BitNet b1.58 2B4T files do".to_owned()),
+    };
+    let found = PreTokenizer::named(name)?;
+    decisions.add("pre-tokenizer", found.names[0], why);
+    Ok(found)
+}
+
+fn byte_level(
+    vocabulary: &Vocabulary,
+    pre_tokenizer: &PreTokenizer,
+    decisions: &mut Decisions,
+) -> Result<Parts, Error> {
+    let roles = vocabulary.roles()?;
+    let texts = texts(vocabulary, &roles, |role| matches!(role, Role::Text | Role::Byte(_)), decisions);
+    let special = texts_of(vocabulary, &roles, |role| role.is_special());
+    let mut merges: Merges = Vec::with_capacity(vocabulary.merges.len());
+    let mut joined = String::new();
+    for (index, merge) in vocabulary.merges.iter().enumerate() {
+        let error = |why| Error::Merge { index, merge: merge.chars().take(SHOWN).collect(), why };
+        let (left, right) = merge.split_once(' ').ok_or_else(|| error("it has no space between two texts"))?;
+        if left.is_empty() || right.is_empty() || right.contains(' ') {
+            return Err(error("it is not two texts with one space between"));
+        }
+        joined.clear();
+        joined.extend([left, right]);
+        let parts = [left, right, &joined];
+        if parts.iter().all(|text| texts.contains_key(*text)) {
+            merges.push((left.to_owned(), right.to_owned()));
+        } else if !parts.iter().all(|text| texts.contains_key(*text) || special.contains_key(*text)) {
+            return Err(error("it joins or makes a text that is no token"));
+        }
+    }
+    if merges.len() < vocabulary.merges.len() {
+        let left_out = vocabulary.merges.len() - merges.len();
+        decisions.add(
+            "merges",
+            format!("{left_out} left out"),
+            "they are of special tokens, which plain text never becomes",
+        );
+    }
+    let gaps = (0..=255).any(|byte| !texts.contains_key(bytes::character(byte).encode_utf8(&mut [0; 4]) as &str));
+    if gaps {
+        decisions.add("bytes", "some cannot be written", "the vocabulary has no token for them");
+    }
+    let model = BPE::builder().vocab_and_merges(texts, merges).ignore_merges(pre_tokenizer.ignore_merges).build()?;
+    Ok(Parts { kind: Kind::ByteLevel(pre_tokenizer.build()?), model, roles, gaps })
+}
+
+fn sentence_piece(vocabulary: &Vocabulary, decisions: &mut Decisions) -> Result<Parts, Error> {
+    let roles = vocabulary.roles()?;
+    let texts = texts(vocabulary, &roles, |role| role != Role::Control, decisions);
+    let is_text = |id: u32| matches!(roles[id as usize], Role::Text | Role::UserDefined);
+    let mut pieces: Vec<Piece> = (texts.iter())
+        .filter(|(_, id)| is_text(**id))
+        .map(|(text, &id)| Piece { id, text, score: vocabulary.scores[id as usize] })
+        .collect();
+    // The map's own order differs from run to run.
+    pieces.sort_unstable_by_key(|piece| piece.id);
+    let merges = merges(&pieces)?;
+    let byte = |byte: &u8| texts.contains_key(format!("<0x{byte:02X}>").as_str());
+    let count = (0..=255).filter(byte).count();
+    if count != 0 && count != 256 {
+        return Err(Error::Bytes { count });
+    }
+    let unknown =
+        vocabulary.unknown.or_else(|| (0..).zip(&roles).find(|(_, role)| **role == Role::Unknown).map(|(id, _)| id));
+    let unknown = unknown.map(|id| &vocabulary.tokens[id as usize]).filter(|text| texts.contains_key(text.as_str()));
+    let escape = texts.contains_key(SPACE.encode_utf8(&mut [0; 4]) as &str);
+    let prefix = vocabulary.add_space_prefix.unwrap_or(true);
+    match (escape, vocabulary.add_space_prefix) {
+        (false, _) => decisions.add("spaces", "as they are", format!("the vocabulary has no token {SPACE}")),
+        (true, Some(prefix)) => {
+            let value = if prefix { "one before the text" } else { "none before the text" };
+            decisions.add("spaces", value, format!("tokenizer.ggml.add_space_prefix is {prefix}"));
+        }
+        (true, None) => decisions.add("spaces", "one before the text", "the file does not say otherwise"),
+    }
+    let mut model = BPE::builder().byte_fallback(count == 256).fuse_unk(true);
+    if let Some(unknown) = unknown {
+        model = model.unk_token(unknown.clone());
+    }
+    let gaps = count == 0 && unknown.is_none();
+    let model = model.vocab_and_merges(texts, merges).build()?;
+    Ok(Parts { kind: Kind::SentencePiece { escape, prefix }, model, roles, gaps })
+}
+
+/// The texts that tokens of the wanted roles have, with the lowest id of each.
+fn texts_of(vocabulary: &Vocabulary, roles: &[Role], wanted: impl Fn(Role) -> bool) -> Vocab {
+    let mut texts = Vocab::default();
+    for ((id, text), &role) in (0..).zip(&vocabulary.tokens).zip(roles) {
+        if wanted(role) && !text.is_empty() {
+            texts.entry(text.clone()).or_insert(id);
+        }
+    }
+    texts
+}
+
+fn texts(vocabulary: &Vocabulary, roles: &[Role], wanted: impl Fn(Role) -> bool, decisions: &mut Decisions) -> Vocab {
+    let texts = texts_of(vocabulary, roles, &wanted);
+    let unreached = roles.iter().filter(|role| wanted(**role)).count() - texts.len();
+    if unreached > 0 {
+        let why = "their texts are empty or those of tokens with lower ids";
+        decisions.add("tokens", format!("{unreached} never come of text"), why);
+    }
+    texts
+}
+
+/// The token to be added, if any.
+fn added(
+    what: &'static str,
+    key: &'static str,
+    said: Option<bool>,
+    id: Option<u32>,
+    default: bool,
+    decisions: &mut Decisions,
+) -> Result<Option<u32>, Error> {
+    let why = match said {
+        Some(said) => format!("{key} is {said}"),
+        None => "the file does not say, and this is its tokenizer's custom".to_owned(),
+    };
+    let (value, why, added) = match (said.unwrap_or(default), id) {
+        (true, Some(id)) => (format!("token {id} is added"), why, Some(id)),
+        (true, None) if said.is_some() => return Err(Error::NoSuchToken { key }),
+        (true, None) => ("not added".to_owned(), "the file names no such token".to_owned(), None),
+        (false, _) => ("not added".to_owned(), why, None),
+    };
+    decisions.add(what, value, why);
+    Ok(added)
+}
+
+fn end_tokens(vocabulary: &Vocabulary, roles: &[Role], decisions: &mut Decisions) -> Vec<u32> {
+    let named = [
+        ("tokenizer.ggml.eos_token_id", vocabulary.eos),
+        ("tokenizer.ggml.eot_token_id", vocabulary.eot),
+        ("tokenizer.ggml.eom_token_id", vocabulary.eom),
+    ];
+    let named = named.into_iter().filter_map(|(key, id)| Some((id?, key)));
+    let spelt = (0..).zip(vocabulary.tokens.iter().zip(roles));
+    let spelt = spelt.filter(|(_, (text, role))| **role == Role::Control && ENDS.contains(&text.as_str()));
+    let mut ends = Vec::new();
+    for (id, why) in named.chain(spelt.map(|(id, _)| (id, "its spelling"))) {
+        if !ends.contains(&id) {
+            decisions.add("end token", format!("{id} {:?}", vocabulary.tokens[id as usize]), why);
+            ends.push(id);
+        }
+    }
+    ends
+}

@@ -1,0 +1,94 @@
+use super::{split, vocabulary};
+
+/// Why a vocabulary makes no tokenizer, or a text or ids cannot be served. Whoever knows the file's name adds it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// `tokenizer.ggml.model` is none of those known.
+    #[error("the tokenizer model {0:?} is not known; known are {known}", known = vocabulary::MODELS.join(", "))]
+    Model(String),
+    /// `tokenizer.ggml.pre` is none of those known.
+    #[error("the pre-tokenizer {0:?} is not known; known are {known}", known = split::names().join(", "))]
+    PreTokenizer(String),
+    /// There are no tokens.
+    #[error("the vocabulary is empty; convert the model again with its tokenizer")]
+    Empty,
+    /// An array that holds one value a token holds fewer or more.
+    #[error("{key} has {count} values for {tokens} tokens; convert the model again")]
+    Length {
+        /// The array's key.
+        key: &'static str,
+        /// How many values it has.
+        count: usize,
+        /// How many there should be.
+        tokens: usize,
+    },
+    /// A special token's id lies outside the vocabulary.
+    #[error("{key} is {id}, but the vocabulary has {tokens} tokens; correct the key or convert the model again")]
+    SpecialId {
+        /// Its key.
+        key: &'static str,
+        /// The id.
+        id: u32,
+        /// The vocabulary's size.
+        tokens: usize,
+    },
+    /// The file asks for a token to be added, but does not say which.
+    #[error("{key} is true, but the file names no such token")]
+    NoSuchToken {
+        /// The key that asks for it.
+        key: &'static str,
+    },
+    /// A token's type, score or spelling makes no sense.
+    #[error("token {id}: {why}; convert the model again")]
+    Token {
+        /// The token.
+        id: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// A merge that cannot be followed.
+    #[error("merge {index}, {merge:?}: {why}; convert the model again")]
+    Merge {
+        /// Its place in `tokenizer.ggml.merges`.
+        index: usize,
+        /// Its text, cut short if it is long.
+        merge: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// Some bytes have a token and others have none.
+    #[error("{count} of the 256 byte tokens are there; a vocabulary has all of them or none: convert the model again")]
+    Bytes {
+        /// How many there are.
+        count: usize,
+    },
+    /// A vocabulary that would take far more memory than its file.
+    #[error("the vocabulary's {what} add up to more than {limit} bytes; no tokenizer needs as much")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// The text has a character that no token can write.
+    #[error("no token of the vocabulary can write {0:?}")]
+    Unwritable(String),
+    /// The text has a run of white space too long for the pre-tokenizer's expression.
+    #[error("the text has more than {limit} white-space characters in a row; shorten the run")]
+    WhiteSpace {
+        /// The longest run served.
+        limit: usize,
+    },
+    /// An id to be decoded is not in the vocabulary.
+    #[error("there is no token {id}: the vocabulary has {tokens}")]
+    Id {
+        /// The id.
+        id: u32,
+        /// The vocabulary's size.
+        tokens: usize,
+    },
+    /// The `tokenizers` library refused.
+    #[error("the tokenizers library: {0}")]
+    Library(#[from] tokenizers::Error),
+}

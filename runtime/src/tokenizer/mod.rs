@@ -1,0 +1,277 @@
+//! Text to token ids and back, from the vocabulary of a GGUF file.
+//!
+//! The work is done by Hugging Face's `tokenizers`: its byte-pair encoding and its pre-tokenizers, put together as the
+//! file's keys ask. Two things are done here instead. Special tokens are found in the text here, and control tokens
+//! are kept out of the model's vocabulary, so that plain text never becomes one. And ids are decoded to exact bytes
+//! here, since one token may hold only a part of a character.
+
+mod build;
+mod bytes;
+mod error;
+mod merges;
+mod spellings;
+mod split;
+mod stream;
+mod vocabulary;
+
+use std::mem;
+
+use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::{Model as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
+
+pub use error::Error;
+pub use stream::Stream;
+pub use vocabulary::Vocabulary;
+
+use spellings::Spellings;
+use vocabulary::Role;
+
+/// SentencePiece's sign for a space.
+const SPACE: char = '▁';
+/// White-space characters in a row that the pre-tokenizers' expressions can take.
+const LONGEST_WHITE_SPACE: usize = 100_000;
+
+/// How special tokens in a text are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Special {
+    /// Spellings of special tokens are those tokens; BOS and EOS are added where the file asks for them.
+    Parse,
+    /// Spellings of control tokens are text like any other, and nothing is added: for text that is not to be trusted.
+    Plain,
+}
+
+/// Something that a [`Tokenizer`] had to decide, for a person to check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What was to be decided: `pre-tokenizer`.
+    pub what: &'static str,
+    /// What was decided: `llama-bpe`.
+    pub value: String,
+    /// Because of what: `the file names none`.
+    pub why: String,
+}
+
+/// A vocabulary ready for use.
+#[derive(Debug)]
+pub struct Tokenizer {
+    kind: Kind,
+    model: BPE,
+    /// By id: each token's text and role.
+    tokens: Vec<(String, Role)>,
+    /// All special tokens.
+    special: Spellings,
+    /// Those that are special even in plain text.
+    user_defined: Spellings,
+    /// Some text has no token: look before encoding, for the library would leave it out.
+    gaps: bool,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    add_bos: Option<u32>,
+    add_eos: Option<u32>,
+    end_tokens: Vec<u32>,
+    decisions: Vec<Decision>,
+}
+
+/// How text is written in the vocabulary's tokens.
+#[derive(Debug)]
+enum Kind {
+    /// Words of bytes in GPT-2's alphabet.
+    ByteLevel(Vec<PreTokenizerWrapper>),
+    SentencePiece {
+        /// Spaces are written as [`SPACE`].
+        escape: bool,
+        /// A space is put before the text, and after special tokens.
+        prefix: bool,
+    },
+}
+
+/// Where in a text decoding stands.
+#[derive(Debug, Clone, Copy)]
+struct Cursor {
+    /// Before the first token.
+    first: bool,
+    /// At the text's beginning or behind a special token: where a space prefix may be.
+    boundary: bool,
+}
+
+impl Tokenizer {
+    /// Checks the vocabulary and builds its tokenizer. What it had to decide is told by [`Tokenizer::decisions`].
+    pub fn new(vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
+        build::build(vocabulary)
+    }
+
+    /// The ids of `text`. BOS and EOS are added at most once: not where the text already spells them.
+    pub fn encode(&self, text: &str, special: Special) -> Result<Vec<u32>, Error> {
+        let spellings = match special {
+            Special::Parse => &self.special,
+            Special::Plain => &self.user_defined,
+        };
+        let mut ids = Vec::new();
+        let mut done = 0;
+        for (id, place) in spellings.find(text) {
+            self.encode_between(&text[done..place.start], &mut ids)?;
+            ids.push(id);
+            done = place.end;
+        }
+        self.encode_between(&text[done..], &mut ids)?;
+        if special == Special::Parse {
+            if let Some(bos) = self.add_bos
+                && ids.first() != Some(&bos)
+            {
+                ids.insert(0, bos);
+            }
+            if let Some(eos) = self.add_eos
+                && ids.last() != Some(&eos)
+            {
+                ids.push(eos);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Text without special tokens.
+    fn encode_between(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Error> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        match &self.kind {
+            Kind::ByteLevel(steps) => {
+                // The library's expressions give up on longer runs and would leave the rest of the text uncut.
+                if text.split(|c: char| !c.is_whitespace()).any(|run| run.len() > LONGEST_WHITE_SPACE) {
+                    return Err(Error::WhiteSpace { limit: LONGEST_WHITE_SPACE });
+                }
+                let mut words = PreTokenizedString::from(text);
+                for step in steps {
+                    step.pre_tokenize(&mut words)?;
+                }
+                for (word, ..) in words.get_splits(OffsetReferential::Normalized, OffsetType::None) {
+                    self.encode_word(word, ids)?;
+                }
+                Ok(())
+            }
+            Kind::SentencePiece { escape: false, .. } => self.encode_word(text, ids),
+            Kind::SentencePiece { escape: true, prefix } => {
+                let mut word = String::with_capacity(text.len() + text.len() / 2);
+                word.extend(prefix.then_some(SPACE));
+                word.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
+                self.encode_word(&word, ids)
+            }
+        }
+    }
+
+    fn encode_word(&self, word: &str, ids: &mut Vec<u32>) -> Result<(), Error> {
+        let unknown = |c: &char| self.model.token_to_id(c.encode_utf8(&mut [0; 4])).is_none();
+        if self.gaps
+            && self.model.token_to_id(word).is_none()
+            && let Some(c) = word.chars().find(unknown)
+        {
+            return Err(Error::Unwritable(match (&self.kind, bytes::byte(c)) {
+                (Kind::ByteLevel(_), Some(byte)) => format!("byte 0x{byte:02x}"),
+                _ => format!("{c:?}"),
+            }));
+        }
+        ids.extend(self.model.tokenize(word)?.iter().map(|token| token.id));
+        Ok(())
+    }
+
+    /// The text of `ids`: what [`Tokenizer::encode`] made them of. Special tokens are spelt out, except for a BOS in
+    /// front and an EOS at the end where the file has them added. Bytes that are not UTF-8 become U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
+        let bytes = self.decode_bytes(ids)?;
+        Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    /// As [`Tokenizer::decode`], with the bytes as they are: ids of a model's choosing need not be UTF-8.
+    pub fn decode_bytes(&self, ids: &[u32]) -> Result<Vec<u8>, Error> {
+        let ids = match ids {
+            [text @ .., last] if self.add_eos == Some(*last) => text,
+            _ => ids,
+        };
+        let mut cursor = Cursor { first: true, boundary: true };
+        let mut bytes = Vec::new();
+        for &id in ids {
+            self.write(id, &mut cursor, &mut bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Decodes ids one by one, from the beginning of a text.
+    pub fn stream(&self) -> Stream<'_> {
+        Stream::new(self, Cursor { first: true, boundary: true })
+    }
+
+    /// Decodes ids one by one that go on after `prompt`.
+    pub fn stream_after(&self, prompt: &[u32]) -> Result<Stream<'_>, Error> {
+        let Some(&last) = prompt.last() else { return Ok(self.stream()) };
+        let (_, role) = self.token(last)?;
+        Ok(Stream::new(self, Cursor { first: false, boundary: role.is_special() }))
+    }
+
+    /// Appends the bytes of one token.
+    fn write(&self, id: u32, cursor: &mut Cursor, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        let (text, role) = self.token(id)?;
+        if mem::take(&mut cursor.first) && self.add_bos == Some(id) {
+            return Ok(());
+        }
+        match (&self.kind, role) {
+            (_, Role::Byte(byte)) => bytes.push(*byte),
+            (_, Role::Control | Role::Unknown) | (Kind::ByteLevel(_), Role::UserDefined) => bytes.extend(text.bytes()),
+            (Kind::ByteLevel(_), Role::Text) => {
+                let start = bytes.len();
+                bytes.extend(text.chars().map_while(bytes::byte));
+                // A token that is not written in the alphabet stands for itself; the alphabet's characters take one
+                // byte each once decoded.
+                if bytes.len() - start < text.chars().count() {
+                    bytes.truncate(start);
+                    bytes.extend(text.bytes());
+                }
+            }
+            (Kind::SentencePiece { escape: false, .. }, _) => bytes.extend(text.bytes()),
+            (Kind::SentencePiece { escape: true, prefix }, _) => {
+                let prefixed = *prefix && cursor.boundary && *role == Role::Text;
+                let text = text.strip_prefix(SPACE).filter(|_| prefixed).unwrap_or(text);
+                let mut buffer = [0; 4];
+                for c in text.chars().map(|c| if c == SPACE { ' ' } else { c }) {
+                    bytes.extend(c.encode_utf8(&mut buffer).bytes());
+                }
+            }
+        }
+        cursor.boundary = role.is_special();
+        Ok(())
+    }
+
+    fn token(&self, id: u32) -> Result<&(String, Role), Error> {
+        self.tokens.get(id as usize).ok_or(Error::Id { id, tokens: self.tokens.len() })
+    }
+
+    /// How many tokens there are; ids are smaller.
+    pub fn vocab_size(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// A token's text as the vocabulary has it: `Ġthe`, `▁the`, `<0x0A>`.
+    pub fn token_text(&self, id: u32) -> Option<&str> {
+        self.tokens.get(id as usize).map(|(text, _)| text.as_str())
+    }
+
+    /// The token that begins a text, whether it is added or not.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The token that ends a text, whether it is added or not.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// Tokens with which a model says that it has finished: EOS, the end of a turn, and their like.
+    pub fn end_tokens(&self) -> &[u32] {
+        &self.end_tokens
+    }
+
+    /// What was decided while building, and why.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
+}

@@ -1,0 +1,119 @@
+use super::Error;
+
+/// The values of `tokenizer.ggml.model` that are known.
+pub(super) const MODELS: [&str; 2] = ["gpt2", "llama"];
+
+/// What a GGUF file says about its tokenizer: the keys `tokenizer.ggml.*`, unchecked. Keys that the file lacks are
+/// `None` or empty, as in the default.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Vocabulary {
+    /// `model`: `gpt2` (byte-level BPE) or `llama` (SentencePiece).
+    pub model: String,
+    /// `pre`: how `gpt2` vocabularies cut text into words.
+    pub pre: Option<String>,
+    /// `tokens`: each token's text; its index is its id.
+    pub tokens: Vec<String>,
+    /// `scores`, one a token: which merges come first in `llama` vocabularies.
+    pub scores: Vec<f32>,
+    /// `token_type`, one a token: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte.
+    pub token_types: Vec<i32>,
+    /// `merges` of `gpt2` vocabularies: two tokens' texts with a space between, first merge first.
+    pub merges: Vec<String>,
+    /// `bos_token_id`: begins a text.
+    pub bos: Option<u32>,
+    /// `eos_token_id`: ends a text.
+    pub eos: Option<u32>,
+    /// `eot_token_id`: ends a turn of a chat.
+    pub eot: Option<u32>,
+    /// `eom_token_id`: ends a message that calls a tool.
+    pub eom: Option<u32>,
+    /// `unknown_token_id`: stands for what no other token can write.
+    pub unknown: Option<u32>,
+    /// `add_bos_token`.
+    pub add_bos: Option<bool>,
+    /// `add_eos_token`.
+    pub add_eos: Option<bool>,
+    /// `add_space_prefix`: whether `llama` vocabularies put a space before the text.
+    pub add_space_prefix: Option<bool>,
+}
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A piece of text.
+    Text,
+    /// Stands for what cannot be written.
+    Unknown,
+    /// Marks something; never comes of plain text.
+    Control,
+    /// A text always kept whole.
+    UserDefined,
+    /// One byte of text, in `llama` vocabularies.
+    Byte(u8),
+}
+
+impl Role {
+    /// Whether the token is decoded to its spelling as it stands.
+    pub(super) fn is_special(self) -> bool {
+        matches!(self, Role::Unknown | Role::Control | Role::UserDefined)
+    }
+}
+
+impl Vocabulary {
+    /// Checks that the arrays fit together and that special ids are in range; gives each token's role.
+    pub(super) fn roles(&self) -> Result<Vec<Role>, Error> {
+        let tokens = self.tokens.len();
+        if tokens == 0 {
+            return Err(Error::Empty);
+        }
+        let sentence_piece = self.model == "llama";
+        for (key, count, needed) in [
+            ("tokenizer.ggml.token_type", self.token_types.len(), sentence_piece),
+            ("tokenizer.ggml.scores", self.scores.len(), sentence_piece),
+        ] {
+            if count != tokens && (needed || count != 0) {
+                return Err(Error::Length { key, count, tokens });
+            }
+        }
+        for (key, id) in [
+            ("tokenizer.ggml.bos_token_id", self.bos),
+            ("tokenizer.ggml.eos_token_id", self.eos),
+            ("tokenizer.ggml.eot_token_id", self.eot),
+            ("tokenizer.ggml.eom_token_id", self.eom),
+            ("tokenizer.ggml.unknown_token_id", self.unknown),
+        ] {
+            if let Some(id) = id
+                && id as usize >= tokens
+            {
+                return Err(Error::SpecialId { key, id, tokens });
+            }
+        }
+        if let Some(id) = self.scores.iter().position(|score| score.is_nan()) {
+            return Err(Error::Token { id, why: "its score is NaN".to_owned() });
+        }
+        if self.token_types.is_empty() {
+            return Ok(vec![Role::Text; tokens]);
+        }
+        let roles = self.tokens.iter().zip(&self.token_types).enumerate();
+        roles.map(|(id, (text, &kind))| role(text, kind).map_err(|why| Error::Token { id, why })).collect()
+    }
+}
+
+fn role(text: &str, kind: i32) -> Result<Role, String> {
+    match kind {
+        // 0 is llama.cpp's "undefined", 5 a piece that training left unused; both are text.
+        0 | 1 | 5 => Ok(Role::Text),
+        2 => Ok(Role::Unknown),
+        3 => Ok(Role::Control),
+        4 => Ok(Role::UserDefined),
+        6 => {
+            let digits = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')).unwrap_or_default();
+            match u8::from_str_radix(digits, 16) {
+                // The library looks byte tokens up by this very spelling.
+                Ok(byte) if format!("{byte:02X}") == digits => Ok(Role::Byte(byte)),
+                _ => Err("it is a byte, but not spelt as one, such as <0x0A>".to_owned()),
+            }
+        }
+        _ => Err(format!("its type is {kind}; types go from 0 to 6")),
+    }
+}

@@ -1,0 +1,583 @@
+//! What was found on a machine: one TOML file that keeps every measurement beside what was concluded from it.
+//!
+//! A file is believed whole or not at all. [`Results::load`] refuses what this version cannot read or what contradicts
+//! itself; [`Results::check`] refuses picks whose kernels are generated differently today, for they were not measured.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tritune_codegen::{KernelId, Layout, Op};
+
+use crate::case::Case;
+use crate::machine::{self, Machine};
+use crate::pick::Pick;
+use crate::stats::Summary;
+
+/// The schema that this version reads and writes.
+pub const SCHEMA: i64 = 1;
+
+/// Larger files are no results: a full search writes some hundred kilobytes.
+const SIZE_LIMIT: u64 = 64 << 20;
+
+const HEADER: &str = "# Measured by `cargo xtask tune`, which renews it; times are in seconds.\n\n";
+
+/// One results file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    /// [`SCHEMA`].
+    pub schema: i64,
+    /// False where the search was cut short before every candidate had been measured.
+    pub complete: bool,
+    /// When the search ended: RFC 3339, UTC.
+    pub date: String,
+    /// The command line that measured.
+    pub command: String,
+    /// The compiler of the kernels, as `rustc --version` names itself.
+    pub compiler: String,
+    /// Where it was measured.
+    pub machine: Machine,
+    /// How fast the machine streams memory: the ceiling of every gemv.
+    #[serde(default, rename = "bandwidth", skip_serializing_if = "Vec::is_empty")]
+    pub bandwidths: Vec<Bandwidth>,
+    /// The kernels that picks name, with what their source was.
+    #[serde(default, rename = "kernel", skip_serializing_if = "Vec::is_empty")]
+    pub kernels: Vec<Source>,
+    /// What was concluded.
+    #[serde(default, rename = "pick", skip_serializing_if = "Vec::is_empty")]
+    pub picks: Vec<Pick>,
+    /// What was measured.
+    #[serde(default, rename = "sample", skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<Sample>,
+}
+
+/// Reading speed of main memory.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bandwidth {
+    /// Threads that read together.
+    pub threads: usize,
+    /// 10⁹ bytes a second, all threads together.
+    pub gigabytes_per_second: f64,
+}
+
+/// A kernel and the source it was measured with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The kernel.
+    #[serde(with = "crate::name")]
+    pub name: KernelId,
+    /// Hash of its generated source.
+    pub source: String,
+}
+
+/// One candidate's measurements in one case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The situation.
+    #[serde(flatten)]
+    pub case: Case,
+    /// The candidate.
+    #[serde(with = "crate::name")]
+    pub kernel: KernelId,
+    /// Why it was measured no further.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eliminated: Option<String>,
+    /// Why it is not to be used at all: its integers differ, or it could not be run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// Seconds of each pass, ascending, to four significant figures.
+    pub times: Vec<f64>,
+}
+
+impl Sample {
+    /// A sample with `times` in the order in which they were measured.
+    pub fn new(case: Case, kernel: KernelId, times: &[f64]) -> Self {
+        let mut times: Vec<f64> = times.iter().copied().map(four_figures).collect();
+        times.sort_by(f64::total_cmp);
+        Sample { case, kernel, eliminated: None, failed: None, times }
+    }
+
+    /// The times in short; `None` where the candidate failed or was not measured.
+    pub fn summary(&self) -> Option<Summary> {
+        if self.failed.is_some() { None } else { Summary::of(&self.times) }
+    }
+}
+
+/// `value` to four significant figures: more than noise leaves, and short to write.
+pub(crate) fn four_figures(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
+}
+
+/// Why a results file is not to be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file, or the folder of them.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is far too long.
+    #[error("{} is larger than {SIZE_LIMIT} bytes, which no results file is; remove it", path.display())]
+    Size {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not TOML of this schema.
+    #[error("{} is not a results file: {source}renew it with `cargo xtask tune`", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// The file is of another version.
+    #[error(
+        "{} was written by schema {found}, this tritune reads {SCHEMA}; renew it with `cargo xtask tune`",
+        path.display()
+    )]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+    },
+    /// The file contradicts itself.
+    #[error("{} cannot be believed: {what}; renew it with `cargo xtask tune`", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The contradiction.
+        what: String,
+    },
+    /// Kernels have changed since they were measured.
+    #[error(
+        "the results for {machine} were measured with other kernels than today's ({}); renew them with \
+         `cargo xtask tune`",
+        names(kernels)
+    )]
+    Stale {
+        /// The machine, by id.
+        machine: String,
+        /// Those that changed.
+        kernels: Vec<KernelId>,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {}: {source}; is its folder there and writable?", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The results cannot be expressed.
+    #[error("cannot write {}: {source}", path.display())]
+    Serialise {
+        /// The file.
+        path: PathBuf,
+        /// What cannot.
+        source: toml::ser::Error,
+    },
+}
+
+/// The first few names, and how many more there are.
+fn names(kernels: &[KernelId]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = kernels.iter().take(SHOWN).map(KernelId::to_string).collect();
+    match kernels.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+impl Results {
+    /// The time now, as [`Results::date`] holds it.
+    pub fn now() -> String {
+        let now = OffsetDateTime::now_utc();
+        // Whole seconds; a year of more than four digits, which RFC 3339 has no way to write, falls back to its epoch.
+        let whole = now.replace_nanosecond(0).unwrap_or(now);
+        whole.format(&Rfc3339).unwrap_or_else(|_| "1970-01-01T00:00:00Z".into())
+    }
+
+    /// The name of its file.
+    pub fn file_name(&self) -> String {
+        format!("{}.toml", self.machine.id)
+    }
+
+    /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// [`ResultsError`]: unreadable, not of this schema, or contradicting itself.
+    pub fn load(path: &Path) -> Result<Results, ResultsError> {
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(SIZE_LIMIT + 1).read_to_string(&mut text));
+        read.map_err(|source| ResultsError::Read { path: path.into(), source })?;
+        if text.len() as u64 > SIZE_LIMIT {
+            return Err(ResultsError::Size { path: path.into() });
+        }
+        Results::parse(&text, path)
+    }
+
+    /// Reads and validates the text of a file; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Results::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Results, ResultsError> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: i64,
+        }
+        let refuse = |source: toml::de::Error| ResultsError::Parse { path: path.into(), source: Box::new(source) };
+        // The version first: what follows it may be anything in another schema.
+        let Version { schema: found } = toml::from_str(text).map_err(refuse)?;
+        if found != SCHEMA {
+            return Err(ResultsError::Schema { path: path.into(), found });
+        }
+        let results: Results = toml::from_str(text).map_err(refuse)?;
+        results.validate().map_err(|what| ResultsError::Invalid { path: path.into(), what })?;
+        Ok(results)
+    }
+
+    /// Writes the file: to a side file in the same folder, which then takes its place, so that no reader ever meets
+    /// half a file and an interrupted writer leaves the old one.
+    ///
+    /// # Errors
+    /// [`ResultsError`]: results that [`Results::load`] would refuse, or a folder that cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), ResultsError> {
+        self.validate().map_err(|what| ResultsError::Invalid { path: path.into(), what })?;
+        let text = toml::to_string(self).map_err(|source| ResultsError::Serialise { path: path.into(), source })?;
+        let mut side = path.as_os_str().to_owned();
+        side.push(format!(".{}.part", std::process::id()));
+        let side = PathBuf::from(side);
+        let written = File::create(&side).and_then(|mut file| {
+            file.write_all(HEADER.as_bytes())?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        });
+        written.and_then(|()| fs::rename(&side, path)).map_err(|source| {
+            // The error that matters is told; a side file that cannot even be removed is ignored by git.
+            let _ = fs::remove_file(&side);
+            ResultsError::Write { path: path.into(), source }
+        })
+    }
+
+    /// Whether the picked kernels are still the ones that were measured. `source_today` gives the hash of a kernel's
+    /// source, `None` where it can no longer be generated.
+    ///
+    /// # Errors
+    /// [`ResultsError::Stale`] names those that differ: the file is then of no use as a whole, for picks are relative
+    /// to each other.
+    pub fn check(&self, source_today: impl Fn(KernelId) -> Option<String>) -> Result<(), ResultsError> {
+        let changed = |kernel: &&Source| source_today(kernel.name).as_ref() != Some(&kernel.source);
+        let kernels: Vec<KernelId> = self.kernels.iter().filter(changed).map(|kernel| kernel.name).collect();
+        if kernels.is_empty() { Ok(()) } else { Err(ResultsError::Stale { machine: self.machine.id.clone(), kernels }) }
+    }
+
+    /// The sample of a kernel in a case.
+    pub fn sample(&self, case: &Case, kernel: KernelId) -> Option<&Sample> {
+        self.samples.iter().find(|sample| sample.case == *case && sample.kernel == kernel)
+    }
+
+    /// What contradicts what, if anything.
+    fn validate(&self) -> Result<(), String> {
+        if self.schema != SCHEMA {
+            return Err(format!("its schema is {}", self.schema));
+        }
+        if !machine::is_id(&self.machine.id) {
+            return Err(format!("`{}` is no machine id", self.machine.id));
+        }
+        if OffsetDateTime::parse(&self.date, &Rfc3339).is_err() {
+            return Err(format!("`{}` is no RFC 3339 date", self.date));
+        }
+        for &Bandwidth { threads, gigabytes_per_second } in &self.bandwidths {
+            positive("a bandwidth", gigabytes_per_second)?;
+            at_least_one("a bandwidth", "threads", threads)?;
+        }
+        let mut sources = HashSet::new();
+        for kernel in &self.kernels {
+            if kernel.source.is_empty() || !sources.insert(kernel.name) {
+                return Err(format!("{} is listed twice, or without its source", kernel.name));
+            }
+        }
+        let mut picked = HashSet::new();
+        let mut layouts: Vec<(&Pick, Layout)> = Vec::new();
+        for pick in &self.picks {
+            pick.validate()?;
+            if !sources.contains(&pick.kernel) {
+                return Err(format!("{} is picked, but the source it had is not recorded", pick.kernel));
+            }
+            if !picked.insert(pick.case) {
+                return Err(format!("there are two picks for {}", pick.case));
+            }
+            let packed_with =
+                |other: &Pick| other.case.shape == pick.case.shape && other.case.threads == pick.case.threads;
+            match layouts.iter().find(|(other, _)| packed_with(other)) {
+                Some((other, layout)) if *layout != pick.kernel.layout() => {
+                    return Err(format!("{} and {} cannot share packed weights", other.kernel, pick.kernel));
+                }
+                Some(_) => (),
+                None => layouts.push((pick, pick.kernel.layout())),
+            }
+        }
+        let mut sampled = HashSet::new();
+        for sample in &self.samples {
+            valid_case(&sample.case, &sample.kernel)?;
+            for &time in &sample.times {
+                positive("a time", time)?;
+            }
+            if !sample.times.is_sorted() {
+                return Err(format!("times of {} in {} are not ascending", sample.kernel, sample.case));
+            }
+            if !sampled.insert((sample.case, sample.kernel)) {
+                return Err(format!("there are two samples of {} in {}", sample.kernel, sample.case));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Pick {
+    fn validate(&self) -> Result<(), String> {
+        valid_case(&self.case, &self.kernel)?;
+        positive("a picked kernel's time", self.seconds)?;
+        positive("a regret", self.regret)?;
+        if !(self.error.is_finite() && self.error >= 0.0) {
+            return Err(format!("a relative error is at least 0, not {}", self.error));
+        }
+        if let Some(seconds) = self.default_seconds {
+            positive("a default kernel's time", seconds)?;
+        }
+        if let Some(default) = self.default {
+            valid_case(&self.case, &default)?;
+        } else if self.default_seconds.is_some() {
+            return Err(format!("in {} no default kernel is named, but its time", self.case));
+        }
+        Ok(())
+    }
+}
+
+fn valid_case(case: &Case, kernel: &KernelId) -> Result<(), String> {
+    at_least_one("a case", "threads", case.threads)?;
+    at_least_one("a case", "m", case.m)?;
+    if case.suits(kernel) {
+        return Ok(());
+    }
+    match case.op {
+        Op::Gemv => Err(format!("{kernel} is no candidate for {case}: it is for {} tokens", kernel.tile.mr)),
+        Op::Gemm => Err(format!("{kernel} is no candidate for {case}")),
+    }
+}
+
+fn positive(what: &str, value: f64) -> Result<(), String> {
+    if value.is_finite() && value > 0.0 { Ok(()) } else { Err(format!("{what} is above 0 and finite, not {value}")) }
+}
+
+fn at_least_one(what: &str, field: &str, count: usize) -> Result<(), String> {
+    if count > 0 { Ok(()) } else { Err(format!("{what} has {field} = 0")) }
+}
+
+/// Every `*.toml` of a folder, sorted by name, each with its results or why it has none: one bad file does not cost the
+/// others.
+///
+/// # Errors
+/// [`ResultsError::Read`] where the folder itself cannot be listed.
+pub fn load_dir(dir: &Path) -> Result<Vec<(PathBuf, Result<Results, ResultsError>)>, ResultsError> {
+    let list = || {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    };
+    let paths: Vec<PathBuf> = list().map_err(|source| ResultsError::Read { path: dir.into(), source })?;
+    Ok(paths.into_iter().map(|path| (path.clone(), Results::load(&path))).collect())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tritune_codegen::Isa;
+
+    const GEMV: &str = "gemv_t200_1x16k64u4__avx512vnni_dot";
+    const GEMM: &str = "gemm_t200_16x16k64u1__avx512vnni_dot";
+
+    /// Results as a short search might leave them.
+    pub(crate) fn example() -> Results {
+        let shape = "2560x6912".parse().unwrap();
+        let gemv = Case { shape, threads: 2, op: Op::Gemv, m: 1 };
+        let gemm = Case { op: Op::Gemm, m: 128, ..gemv };
+        let (fast, many): (KernelId, KernelId) = (GEMV.parse().unwrap(), GEMM.parse().unwrap());
+        let default = "gemv_t200_1x16k64u2__avx512vnni_dot".parse().unwrap();
+        let pick = |case, kernel, seconds, default, default_seconds| Pick {
+            case,
+            kernel,
+            seconds,
+            error: 0.004,
+            regret: 1.0,
+            default,
+            default_seconds,
+        };
+        let lying: KernelId = "gemm_t200_8x32k64u1__avx512vnni_dot".parse().unwrap();
+        Results {
+            schema: SCHEMA,
+            complete: true,
+            date: Results::now(),
+            command: "tritune tune --quick".into(),
+            compiler: "rustc 1.95.0".into(),
+            machine: Machine { id: "amd-epyc-2c".into(), ..Machine::detect([Isa::Scalar, Isa::Avx512Vnni]) },
+            bandwidths: vec![Bandwidth { threads: 2, gigabytes_per_second: 41.5 }],
+            kernels: [fast, many].map(|name| Source { name, source: format!("{:x}", name.tile.mr) }).into(),
+            picks: vec![
+                pick(gemv, fast, 1.25e-4, Some(default), Some(1.5e-4)),
+                pick(gemm, many, 8.0e-3, Some(many), Some(8.0e-3)),
+            ],
+            samples: vec![
+                Sample::new(gemv, fast, &[1.3e-4, 1.20004e-4, 1.25e-4]),
+                Sample { eliminated: Some("20 % slower".into()), ..Sample::new(gemv, default, &[1.5e-4, 1.6e-4]) },
+                Sample::new(gemm, many, &[8.0e-3]),
+                Sample { failed: Some("row 7 differs".into()), ..Sample::new(gemm, lying, &[]) },
+            ],
+        }
+    }
+
+    #[test]
+    fn results_survive_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let results = example();
+        let path = dir.path().join(results.file_name());
+        results.save(&path).unwrap();
+        results.save(&path).unwrap();
+        assert_eq!(Results::load(&path).unwrap(), results);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no side file is left");
+        assert_eq!(results.samples[0].times, [1.2e-4, 1.25e-4, 1.3e-4]);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("times = [0.00012, 0.000125, 0.00013]"), "{text}");
+        assert_eq!(results.sample(&results.picks[1].case, results.picks[1].kernel), Some(&results.samples[2]));
+    }
+
+    #[test]
+    fn changed_kernels_are_refused_with_the_remedy() {
+        let results = example();
+        assert!(results.check(|kernel| Some(format!("{:x}", kernel.tile.mr))).is_ok());
+        for today in [None, Some("other".to_string())] {
+            let error = results.check(|_| today.clone()).unwrap_err().to_string();
+            assert!(error.contains(GEMV) && error.contains("`cargo xtask tune`"), "{error}");
+        }
+        let one = results.check(|kernel| (kernel.op == Op::Gemv).then(|| "1".into())).unwrap_err().to_string();
+        assert!(one.contains(GEMM) && !one.contains(GEMV), "{one}");
+    }
+
+    #[test]
+    fn foreign_and_broken_files_say_what_to_do() {
+        let good = toml::to_string(&example()).unwrap();
+        let path = Path::new("machine.toml");
+        for (from, to, says) in [
+            ("schema = 1", "schema = 2\nshapes = 3", "written by schema 2, this tritune reads 1"),
+            ("schema = 1", "schema = \"x\"", "not a results file"),
+            ("schema = 1", "", "missing field `schema`"),
+            ("complete = true", "complete = true\nmood = 1", "unknown field `mood`"),
+            ("id = \"amd-epyc-2c\"", "id = \"../../x\"", "no machine id"),
+            ("date = \"2", "date = \"x2", "RFC 3339"),
+            ("41.5", "nan", "a bandwidth is above 0"),
+            ("41.5", "-1.0", "a bandwidth is above 0"),
+            ("[0.00012, ", "[nan, ", "a time is above 0"),
+            ("[0.00012, ", "[0.0, ", "a time is above 0"),
+            ("[0.00012, ", "[1.0, ", "not ascending"),
+            ("seconds = 0.000125", "seconds = inf", "picked kernel's time"),
+            ("error = 0.004", "error = -1.0", "relative error"),
+            ("regret = 1.0", "regret = nan", "a regret"),
+            ("2560x6912", "0x6912", "not a shape"),
+            ("2560x6912", "02560x6912", "not a shape"),
+            ("threads = 2\nop", "threads = 0\nop", "threads = 0"),
+            ("threads = 2\nop", "threads = -1\nop", "not a results file"),
+            ("m = 1\n", "m = 2\n", "it is for 1 tokens"),
+            ("op = \"gemm\"", "op = \"gemv\"", "no candidate"),
+            ("op = \"gemm\"", "op = \"gemx\"", "unknown operation"),
+            (GEMM, "gemm_t200_16x15k64u1__avx512vnni_dot", "multiple of the 16"),
+            (GEMM, "gemm_t200_16x32k64u1__avx512vnni_dot", "cannot share packed weights"),
+            ("source = \"1\"", "source = \"\"", "without its source"),
+            ("name = \"gemv", "name = \"gemm", "is picked, but"),
+        ] {
+            assert!(good.contains(from), "{from}");
+            let error = Results::parse(&good.replace(from, to), path).unwrap_err().to_string();
+            assert!(error.contains(says), "{from} -> {to}: {error}");
+            assert!(error.contains("machine.toml") && error.contains("`cargo xtask tune`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_would_not_load_is_not_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.toml");
+        let mut results = example();
+        results.samples[0].times[0] = f64::NAN;
+        assert!(matches!(results.save(&path), Err(ResultsError::Invalid { .. })));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn unwritable_folders_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        for path in [dir.path().join("missing/m.toml"), file.join("m.toml")] {
+            let error = example().save(&path).unwrap_err().to_string();
+            assert!(error.contains("m.toml") && error.contains("writable"), "{error}");
+        }
+        // A folder in the file's place: the side file is written, cannot take it, and is removed.
+        fs::create_dir(dir.path().join("m.toml")).unwrap();
+        assert!(matches!(example().save(&dir.path().join("m.toml")), Err(ResultsError::Write { .. })));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn folders_are_read_in_order_and_past_bad_files() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(load_dir(&dir.path().join("missing")).is_err());
+        for name in ["b.toml", "c.toml"] {
+            example().save(&dir.path().join(name)).unwrap();
+        }
+        fs::write(dir.path().join("a.toml"), [0xff, 0xfe]).unwrap();
+        fs::write(dir.path().join("README.md"), "#").unwrap();
+        let loaded = load_dir(dir.path()).unwrap();
+        let names: Vec<_> = loaded.iter().map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
+        assert_eq!(names, ["a.toml", "b.toml", "c.toml"]);
+        assert_eq!(loaded.iter().map(|(_, results)| results.is_ok()).collect::<Vec<_>>(), [false, true, true]);
+    }
+
+    proptest! {
+        #[test]
+        fn four_figures_are_close(value in 1e-9..1e3f64) {
+            let rounded = four_figures(value);
+            prop_assert!((rounded / value - 1.0).abs() <= 5.01e-4);
+            prop_assert_eq!(four_figures(rounded), rounded);
+        }
+
+        #[test]
+        fn any_text_is_refused_without_panic(text in "\\PC{0,200}") {
+            prop_assert!(Results::parse(&text, Path::new("m.toml")).is_err());
+        }
+
+        /// A file may have been cut short anywhere by another program.
+        #[test]
+        fn cut_files_do_not_panic(cut in 0.0..1.0f64) {
+            let text = toml::to_string(&example()).unwrap();
+            let end = text.floor_char_boundary((text.len() as f64 * cut) as usize);
+            let _ = Results::parse(&text[..end], Path::new("m.toml"));
+        }
+    }
+}

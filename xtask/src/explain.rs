@@ -1,0 +1,25 @@
+use anyhow::Result;
+use clap::Args;
+
+use crate::cargo;
+
+/// `cargo xtask explain`.
+#[derive(Args)]
+pub(crate) struct Explain {
+    /// Shape of the weights: rows x columns, such as 6912x2560
+    shape: String,
+    /// Use this kernel or instruction set
+    #[arg(long, value_name = "KERNEL_OR_ISA")]
+    force: Option<String>,
+}
+
+impl Explain {
+    pub(crate) fn run(self) -> Result<()> {
+        let mut tritune = std::process::Command::new(cargo::build_tritune(None, None)?);
+        tritune.args(["kernels", "--explain", &self.shape]);
+        if let Some(force) = &self.force {
+            tritune.args(["--force", force]);
+        }
+        cargo::run(tritune)
+    }
+}
