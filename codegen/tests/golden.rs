@@ -28,7 +28,9 @@ fn sources_are_as_reviewed() {
 
 #[test]
 fn no_marker_is_left_in_a_source() {
-    for name in ["gemm_t200_8x64k128u1__scalar_dot", "gemm_t200_4x16k64u1__avx2_mad", "gemv_t200_8x32k64u8__avx512vnni_dot"] {
+    for name in
+        ["gemm_t200_8x64k128u1__scalar_dot", "gemm_t200_4x16k64u1__avx2_mad", "gemv_t200_8x32k64u8__avx512vnni_dot"]
+    {
         let kernel: KernelId = name.parse().expect("a kernel");
         assert!(!kernel.source().expect("a possible kernel").contains("comment!"), "{name}");
     }
