@@ -200,13 +200,13 @@ impl KvCache {
     /// Where the allocator refuses.
     pub fn new(kv: KvType, shape: KvShape, capacity: usize) -> Result<Self, TryReserveError> {
         let head = || {
-            Ok(HeadCache {
+            Ok::<_, TryReserveError>(HeadCache {
                 keys: Rows::new(kv, shape.key_length, capacity)?,
                 values: Rows::new(kv, shape.value_length, capacity)?,
             })
         };
         let layer = || (0..shape.heads).map(|_| head()).collect();
-        Ok(KvCache { layers: (0..shape.layers).map(|_| layer()).collect::<Result<_, _>>()?, capacity })
+        Ok(KvCache { layers: (0..shape.layers).map(|_| layer()).collect::<Result<_, TryReserveError>>()?, capacity })
     }
 
     /// Tokens that there is room for.
