@@ -82,12 +82,7 @@ impl Float {
     ///
     /// # Errors
     /// Never, for a matrix that [`Float::new`] has accepted.
-    pub(super) fn forward(
-        &self,
-        x: &Activations,
-        rows: Range<usize>,
-        y: &Parts<'_, f32>,
-    ) -> Result<(), quant::Error> {
+    pub(super) fn forward(&self, x: &Activations, rows: Range<usize>, y: &Parts<'_, f32>) -> Result<(), quant::Error> {
         SCRATCH.with_borrow_mut(|Scratch { weights, products }| {
             if x.m() == 1 {
                 grow(weights, self.k);
@@ -199,8 +194,7 @@ mod tests {
             let whole = product(&float, &x, &[0, n]);
             for (i, &found) in whole.iter().enumerate() {
                 let (token, row) = (i / n, i % n);
-                let exact: f64 =
-                    (0..k).map(|j| f64::from(x[token * k + j]) * f64::from(weights[row * k + j])).sum();
+                let exact: f64 = (0..k).map(|j| f64::from(x[token * k + j]) * f64::from(weights[row * k + j])).sum();
                 assert!((f64::from(found) - exact).abs() < 1e-4, "{m}x{n}x{k} at ({token}, {row})");
             }
             let cuts: Vec<usize> = (0..n).step_by(Float::BLOCK).chain([n]).collect();

@@ -67,9 +67,9 @@ pub fn project<const N: usize>(
         for (linear, y) in &outputs {
             let done = match linear {
                 Linear::Ternary(ternary) => ternary.forward(x, pool.share(thread, ternary.panels(), 1), y),
-                Linear::Float(float) => float
-                    .forward(x, pool.share(thread, float.n(), Float::grain(x.m())), y)
-                    .map_err(LinearError::from),
+                Linear::Float(float) => {
+                    float.forward(x, pool.share(thread, float.n(), Float::grain(x.m())), y).map_err(LinearError::from)
+                }
             };
             if let Err(error) = done {
                 *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);

@@ -127,7 +127,14 @@ impl Scratch {
                 let seen = (first + i + 1).min(tile.end).saturating_sub(start);
                 if seen > 0 {
                     let output = &mut outputs[i * value_length..][..value_length];
-                    take(query, &keys[..seen * query.len()], &values[..seen * value_length], scale, &mut sums[i], output);
+                    take(
+                        query,
+                        &keys[..seen * query.len()],
+                        &values[..seen * value_length],
+                        scale,
+                        &mut sums[i],
+                        output,
+                    );
                 }
             }
         }

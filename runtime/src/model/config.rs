@@ -34,18 +34,8 @@ enum ActivationRule {
 
 /// Every architecture that can be run.
 pub const FAMILIES: [Family; 4] = [
-    Family {
-        architecture: "llama",
-        pairing: Pairing::Adjacent,
-        sub_norms: false,
-        activation: ActivationRule::Silu,
-    },
-    Family {
-        architecture: "bitnet",
-        pairing: Pairing::Halves,
-        sub_norms: true,
-        activation: ActivationRule::Silu,
-    },
+    Family { architecture: "llama", pairing: Pairing::Adjacent, sub_norms: false, activation: ActivationRule::Silu },
+    Family { architecture: "bitnet", pairing: Pairing::Halves, sub_norms: true, activation: ActivationRule::Silu },
     Family {
         architecture: "bitnet-25",
         pairing: Pairing::Halves,
@@ -297,7 +287,12 @@ impl Reader<'_> {
     }
 
     /// A count of at least 1.
-    fn count(&mut self, what: &'static str, suffix: &str, default: Option<(usize, String)>) -> Result<usize, ConfigError> {
+    fn count(
+        &mut self,
+        what: &'static str,
+        suffix: &str,
+        default: Option<(usize, String)>,
+    ) -> Result<usize, ConfigError> {
         let key = self.key(suffix);
         let (count, why) = match (self.file.opt_usize(&key)?, default) {
             (Some(count), _) => (count, key.clone()),
@@ -359,7 +354,8 @@ impl Reader<'_> {
 
     fn heads(&mut self, embedding: usize) -> Result<Heads, ConfigError> {
         let queries = self.count("heads", "attention.head_count", None)?;
-        let kv = self.count("heads of keys and values", "attention.head_count_kv", Some((queries, "as many".into())))?;
+        let kv =
+            self.count("heads of keys and values", "attention.head_count_kv", Some((queries, "as many".into())))?;
         if kv > queries || !queries.is_multiple_of(kv) {
             let why = format!("but must divide the {queries} heads of queries");
             return Err(self.absurd(&self.key("attention.head_count_kv"), kv, why));
@@ -430,7 +426,9 @@ impl Reader<'_> {
             let activation = match name {
                 "silu" | "swish" => Activation::Silu,
                 "relu2" | "relu²" | "relu_squared" | "relu_sqr" => Activation::ReluSquared,
-                _ => return Err(self.unsupported(&key, format!("`{name}`"), "is not implemented (silu and relu2 are)")),
+                _ => {
+                    return Err(self.unsupported(&key, format!("`{name}`"), "is not implemented (silu and relu2 are)"));
+                }
             };
             self.decide("activation", activation, key);
             return Ok(activation);

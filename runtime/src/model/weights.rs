@@ -335,12 +335,7 @@ impl Loader<'_> {
         Ok(Embedding::Float { kind: tensor.kind, row, data })
     }
 
-    fn assemble(
-        &self,
-        config: &Config,
-        mut ready: HashMap<&str, Linear>,
-        tied: bool,
-    ) -> Result<Weights, WeightsError> {
+    fn assemble(&self, config: &Config, mut ready: HashMap<&str, Linear>, tied: bool) -> Result<Weights, WeightsError> {
         let mut take = |name: &str| match ready.remove(name) {
             Some(linear) => Ok(linear),
             None => self.matrix(name),
