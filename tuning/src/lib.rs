@@ -4,9 +4,12 @@
 //! statistics; it knows no kernel's code.
 
 pub mod case;
+pub mod cost;
 pub mod machine;
+pub mod menu;
 mod name;
 pub mod pick;
 pub mod results;
 pub mod shapes;
+pub mod space;
 pub mod stats;
