@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
-use tritune::gguf::{Header, Kind, Value, Writer};
+use tritune::gguf::{Header, Kind, Strings, Writer};
 
 /// Dimensions of a published model.
 struct Shape {
@@ -173,13 +173,13 @@ fn metadata(shape: &Shape) -> Header {
         Some(letter) => letter.to_string(),
         None => format!("<|{id}|>"),
     };
-    let tokens = (0..shape.vocabulary).map(|id| Value::from(token(id))).collect::<Vec<_>>();
-    let types = (0..shape.vocabulary).map(|id| Value::from(if id < 256 { 1i32 } else { 3 })).collect::<Vec<_>>();
+    let tokens: Strings = (0..shape.vocabulary).map(token).collect();
+    let types: Vec<i32> = (0..shape.vocabulary).map(|id| if id < 256 { 1 } else { 3 }).collect();
     header.set("tokenizer.ggml.model", "gpt2");
     header.set("tokenizer.ggml.pre", "llama-bpe");
     header.set("tokenizer.ggml.tokens", tokens);
     header.set("tokenizer.ggml.token_type", types);
-    header.set("tokenizer.ggml.merges", vec![Value::from(format!("{} {}", bytes[0], bytes[1]))]);
+    header.set("tokenizer.ggml.merges", Strings::from_iter([""; 0]));
     header.set("tokenizer.ggml.bos_token_id", begin);
     header.set("tokenizer.ggml.eos_token_id", end);
     header.set("tokenizer.ggml.add_bos_token", true);
