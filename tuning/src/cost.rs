@@ -42,7 +42,7 @@ pub enum Verdict {
 }
 
 impl Cost {
-    /// The cost of `kernel` on `shapes`.
+    /// The cost of `kernel`, which must pass [`KernelId::check`], on `shapes`.
     pub fn of(kernel: &KernelId, shapes: &[Shape]) -> Cost {
         let lanes = kernel.isa.vector_bytes() / 4;
         let (tokens, chains) = (usize::from(kernel.tile.mr), usize::from(kernel.tile.ku));
@@ -96,11 +96,7 @@ pub fn prune(candidates: &[KernelId], machine: &Machine, shapes: &[Shape]) -> Ve
     let mut judged: Vec<(KernelId, Verdict)> = candidates
         .iter()
         .map(|kernel| {
-            let cost = Cost::of(kernel, shapes);
-            let verdict = match alone(kernel, &cost, machine) {
-                Some(why) => Verdict::Pruned(why),
-                None => Verdict::Measured(cost),
-            };
+            let verdict = alone(kernel, machine, shapes).map_or_else(Verdict::Pruned, Verdict::Measured);
             (*kernel, verdict)
         })
         .collect();
@@ -124,16 +120,20 @@ pub fn prune(candidates: &[KernelId], machine: &Machine, shapes: &[Shape]) -> Ve
     judged
 }
 
-/// What rules a candidate out by itself.
-fn alone(kernel: &KernelId, cost: &Cost, machine: &Machine) -> Option<String> {
+/// The cost of a candidate, or what rules it out by itself.
+fn alone(kernel: &KernelId, machine: &Machine, shapes: &[Shape]) -> Result<Cost, String> {
+    kernel.check().map_err(|error| error.why)?;
     if !machine.runs(kernel.isa) {
-        return Some(format!("this machine does not run {}", kernel.isa));
+        return Err(format!("this machine does not run {}", kernel.isa));
     }
-    // One lane is no vector: which registers plain code takes is the compiler's affair.
+    let cost = Cost::of(kernel, shapes);
     let available = kernel.isa.vector_registers();
-    (kernel.isa.vector_bytes() > 4 && cost.registers > available).then(|| {
-        format!("it would spill: {} registers are live in its loop, {} has {available}", cost.registers, kernel.isa)
-    })
+    // One lane is no vector: which registers plain code takes is the compiler's affair.
+    if kernel.isa.vector_bytes() > 4 && cost.registers > available {
+        let live = cost.registers;
+        return Err(format!("it would spill: {live} registers are live in its loop, {} has {available}", kernel.isa));
+    }
+    Ok(cost)
 }
 
 fn padding(kernel: &KernelId, cost: &Cost, left: &[(KernelId, Cost)]) -> Option<String> {
@@ -171,6 +171,7 @@ mod tests {
     use super::*;
     use crate::shapes::Model;
     use crate::space::{Effort, Space};
+    use tritune_codegen::Tile;
 
     fn shapes() -> Vec<Shape> {
         Model::named("bitnet-b1.58-2b4t").unwrap().shapes().collect()
@@ -251,6 +252,9 @@ mod tests {
         let kernel: KernelId = "gemv_t200_1x16k64u4__avx512vnni_dot".parse().unwrap();
         let judged = prune(&[kernel], &Machine::detect([Isa::Scalar]), &shapes());
         assert_eq!(why(&judged[0].1), "this machine does not run avx512vnni");
+        let impossible = KernelId { tile: Tile { nr: 0, ..kernel.tile }, ..kernel };
+        let judged = prune(&[impossible], &Machine::detect(Isa::ALL), &shapes());
+        assert!(why(&judged[0].1).contains("at least one"));
     }
 
     #[test]
