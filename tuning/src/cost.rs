@@ -26,7 +26,7 @@ const MAX_INSTRUCTIONS: f64 = 1.5;
 pub struct Cost {
     /// Vector registers that are live in the inner loop.
     pub registers: usize,
-    /// Instructions for one weight and one token.
+    /// Instructions for one weight and one token; a memory operand counts as the load that it is.
     pub instructions: f64,
     /// Bytes of packed weights, padding included, for one weight of the shapes.
     pub bytes: f64,
@@ -42,16 +42,13 @@ pub enum Verdict {
 }
 
 impl Cost {
-    /// The cost of `kernel` on `shapes`.
+    /// The cost of `kernel`, which must pass [`KernelId::check`], on `shapes`.
     pub fn of(kernel: &KernelId, shapes: &[Shape]) -> Cost {
         let lanes = kernel.isa.vector_bytes() / 4;
         let (tokens, chains) = (usize::from(kernel.tile.mr), usize::from(kernel.tile.ku));
         let vectors = (usize::from(kernel.tile.nr) / lanes).max(1);
         let columns = usize::from(kernel.tile.kb);
 
-        // A dot product of a single vector of rows takes its broadcast as a memory operand, where the encoding has one.
-        let embedded = kernel.isa == Isa::Avx512Vnni && kernel.method == Method::Dot && vectors == 1;
-        let broadcasts = if embedded { 0 } else { tokens };
         // With an accumulator a position, codes are multiplied where they are in their byte.
         let in_place = kernel.method == Method::Dot && chains >= POSITIONS;
         let shifts = if in_place { 0 } else { POSITIONS - 1 };
@@ -59,13 +56,15 @@ impl Cost {
             Method::Dot => 1,
             Method::Mad => 2,
         };
-        let step = vectors * (1 + POSITIONS + shifts) + POSITIONS * (broadcasts + tokens * vectors * products);
+        let step = vectors * (1 + POSITIONS + shifts) + POSITIONS * tokens * (1 + vectors * products);
         let widening = match kernel.method {
             Method::Dot => 0,
             Method::Mad => 2 * tokens * vectors * chains,
         };
         let turn = columns / Layout::K_STEP * step + widening;
 
+        // A dot product of a single vector of rows broadcasts its activations itself, where the encoding can.
+        let embedded = kernel.isa == Isa::Avx512Vnni && vectors == 1;
         // The 32-bit sums of mad are touched once a turn, so that memory may hold them; so may masks. With one token, a
         // code is used as soon as it is masked.
         let codes = if tokens == 1 { 1 } else { vectors };
@@ -96,11 +95,7 @@ pub fn prune(candidates: &[KernelId], machine: &Machine, shapes: &[Shape]) -> Ve
     let mut judged: Vec<(KernelId, Verdict)> = candidates
         .iter()
         .map(|kernel| {
-            let cost = Cost::of(kernel, shapes);
-            let verdict = match alone(kernel, &cost, machine) {
-                Some(why) => Verdict::Pruned(why),
-                None => Verdict::Measured(cost),
-            };
+            let verdict = alone(kernel, machine, shapes).map_or_else(Verdict::Pruned, Verdict::Measured);
             (*kernel, verdict)
         })
         .collect();
@@ -124,16 +119,20 @@ pub fn prune(candidates: &[KernelId], machine: &Machine, shapes: &[Shape]) -> Ve
     judged
 }
 
-/// What rules a candidate out by itself.
-fn alone(kernel: &KernelId, cost: &Cost, machine: &Machine) -> Option<String> {
+/// The cost of a candidate, or what rules it out by itself.
+fn alone(kernel: &KernelId, machine: &Machine, shapes: &[Shape]) -> Result<Cost, String> {
+    kernel.check().map_err(|error| error.why)?;
     if !machine.runs(kernel.isa) {
-        return Some(format!("this machine does not run {}", kernel.isa));
+        return Err(format!("this machine does not run {}", kernel.isa));
     }
-    // One lane is no vector: which registers plain code takes is the compiler's affair.
+    let cost = Cost::of(kernel, shapes);
     let available = kernel.isa.vector_registers();
-    (kernel.isa.vector_bytes() > 4 && cost.registers > available).then(|| {
-        format!("it would spill: {} registers are live in its loop, {} has {available}", cost.registers, kernel.isa)
-    })
+    // One lane is no vector: which registers plain code takes is the compiler's affair.
+    if kernel.isa.vector_bytes() > 4 && cost.registers > available {
+        let live = cost.registers;
+        return Err(format!("it would spill: {live} registers are live in its loop, {} has {available}", kernel.isa));
+    }
+    Ok(cost)
 }
 
 fn padding(kernel: &KernelId, cost: &Cost, left: &[(KernelId, Cost)]) -> Option<String> {
@@ -171,6 +170,7 @@ mod tests {
     use super::*;
     use crate::shapes::Model;
     use crate::space::{Effort, Space};
+    use tritune_codegen::Tile;
 
     fn shapes() -> Vec<Shape> {
         Model::named("bitnet-b1.58-2b4t").unwrap().shapes().collect()
@@ -192,11 +192,11 @@ mod tests {
     #[test]
     fn costs_count_what_templates_emit() {
         let cost = |name: &str| Cost::of(&name.parse().unwrap(), &shapes());
-        // A step of 16 columns by 16 rows: a load, four masks, four products; four accumulators, weights, codes.
+        // A step of 16 columns by 16 rows: a load, four masks, four broadcasts and products; four accumulators, weights, codes.
         let gemv = cost("gemv_t200_1x16k64u4__avx512vnni_dot");
-        assert_eq!((gemv.registers, gemv.instructions * 256.0, gemv.bytes), (6, 9.0, 0.25));
+        assert_eq!((gemv.registers, gemv.instructions * 256.0, gemv.bytes), (6, 13.0, 0.25));
         // Without an accumulator a position: three shifts more.
-        assert_eq!(cost("gemv_t200_1x16k64u1__avx512vnni_dot").instructions * 256.0, 12.0);
+        assert_eq!(cost("gemv_t200_1x16k64u1__avx512vnni_dot").instructions * 256.0, 16.0);
         // Mad, eight rows by two tokens: 1 + 7 + 4 · (2 broadcasts + 2 · 2), and a quarter of the widening of four.
         let mad = cost("gemv_t200_2x8k64u1__avx2_mad");
         assert_eq!((mad.registers, mad.instructions * 256.0), (6, 33.0));
@@ -251,6 +251,9 @@ mod tests {
         let kernel: KernelId = "gemv_t200_1x16k64u4__avx512vnni_dot".parse().unwrap();
         let judged = prune(&[kernel], &Machine::detect([Isa::Scalar]), &shapes());
         assert_eq!(why(&judged[0].1), "this machine does not run avx512vnni");
+        let impossible = KernelId { tile: Tile { nr: 0, ..kernel.tile }, ..kernel };
+        let judged = prune(&[impossible], &Machine::detect(Isa::ALL), &shapes());
+        assert!(why(&judged[0].1).contains("at least one"));
     }
 
     #[test]

@@ -355,8 +355,8 @@ impl Pick {
         valid_case(&self.case, &self.kernel)?;
         positive("a picked kernel's time", self.seconds)?;
         positive("a regret", self.regret)?;
-        if !(self.error.is_finite() && self.error >= 0.0) {
-            return Err(format!("a relative error is at least 0, not {}", self.error));
+        if let Some(error) = self.error.filter(|error| !(error.is_finite() && *error >= 0.0)) {
+            return Err(format!("a relative error is at least 0 and finite, not {error}"));
         }
         if let Some(seconds) = self.default_seconds {
             positive("a default kernel's time", seconds)?;
@@ -446,7 +446,7 @@ pub(crate) mod tests {
             case,
             kernel,
             seconds,
-            error: 0.004,
+            error: Some(0.004),
             regret: 1.0,
             default,
             default_seconds,
