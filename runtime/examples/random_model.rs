@@ -92,7 +92,9 @@ fn write(shape: &Shape, out: BufWriter<File>, seed: u64) -> Result<()> {
         let count = dimensions.iter().product::<u64>() as usize;
         let bytes = match kind {
             Kind::F32 => 1f32.to_le_bytes().repeat(count),
-            Kind::F16 => (0..count).flat_map(|_| half::f16::from_f32(rng.random_range(-0.05..0.05)).to_le_bytes()).collect(),
+            Kind::F16 => {
+                (0..count).flat_map(|_| half::f16::from_f32(rng.random_range(-0.05..0.05)).to_le_bytes()).collect()
+            }
             _ => trits(count, dimensions[0], &mut rng),
         };
         writer.write_tensor(name, &bytes)?;

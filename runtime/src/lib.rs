@@ -7,3 +7,4 @@ pub mod quant;
 pub mod sample;
 pub mod threads;
 pub mod tokenizer;
+pub mod tune;
