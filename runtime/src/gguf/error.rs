@@ -1,0 +1,81 @@
+//! What can be wrong with a GGUF file, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::{Foreign, Kind, ShapeError};
+
+/// Why a file was refused. Every message names the file, the thing in it, and the way out.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum Error {
+    #[error("cannot read {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+
+    #[error("{} is not a GGUF file: {found}", path.display())]
+    Foreign { path: PathBuf, found: Foreign },
+
+    #[error("{} is a big-endian GGUF file; this program reads little-endian ones: convert the model again on, or for, \
+             a little-endian machine", path.display())]
+    BigEndian { path: PathBuf },
+
+    #[error("{} is GGUF version {version}; versions 2 and 3 can be read: convert the model again with a current \
+             converter", path.display())]
+    Version { path: PathBuf, version: u32 },
+
+    #[error("{}: the file ends within {what}: bytes {at}..{} are needed, the file has {len}; it is truncated or \
+             damaged: download it again", path.display(), at.saturating_add(*need))]
+    Ends { path: PathBuf, what: String, at: u64, need: u64, len: u64 },
+
+    #[error("{}: {what} is claimed to be {count}; at most {limit} can be read: the file is damaged, download it again",
+             path.display())]
+    Limit { path: PathBuf, what: String, count: u64, limit: u64 },
+
+    #[error("{}: {what} at byte {at} is not UTF-8 text; the file is damaged or its converter is at fault: download it \
+             again or convert the model again", path.display())]
+    Text { path: PathBuf, what: String, at: u64 },
+
+    #[error("{}: {what} has the value type {id}, which GGUF does not define; the file is damaged: download it again",
+             path.display())]
+    ValueType { path: PathBuf, what: String, id: u32 },
+
+    #[error("{}: {what} is a bool with the byte {byte}, which is neither 0 nor 1; the file is damaged: download it \
+             again", path.display())]
+    Bool { path: PathBuf, what: String, byte: u8 },
+
+    #[error("{}: the {what} `{name}` occurs twice; convert the model again", path.display())]
+    Duplicate { path: PathBuf, what: &'static str, name: String },
+
+    #[error("{}: the key `{key}` is missing; convert the model again with a current converter", path.display())]
+    MissingKey { path: PathBuf, key: String },
+
+    #[error("{}: the key `{key}` is {found}, but must be {expected}; convert the model again with a current converter",
+             path.display())]
+    WrongType { path: PathBuf, key: String, found: String, expected: &'static str },
+
+    #[error("{}: `general.alignment` is {alignment}; it must be a power of two from 8 to 1048576: convert the model \
+             again", path.display())]
+    Alignment { path: PathBuf, alignment: u64 },
+
+    #[error("{}: the tensor `{tensor}` is missing; the file is not a whole model, or not of the architecture that it \
+             names: download it again", path.display())]
+    MissingTensor { path: PathBuf, tensor: String },
+
+    #[error("{}: the tensor `{tensor}` of shape {shape:?} cannot be: {source}; the file is damaged or its converter is \
+             at fault: download it again or convert the model again", path.display())]
+    Shape { path: PathBuf, tensor: String, shape: Vec<u64>, source: ShapeError },
+
+    #[error("{}: the tensor `{tensor}` is at offset {offset}, which is not a multiple of the alignment {alignment}; the \
+             file is damaged or its converter is at fault: download it again or convert the model again",
+             path.display())]
+    Misaligned { path: PathBuf, tensor: String, offset: u64, alignment: u64 },
+
+    #[error("{}: the file is truncated: tensor `{tensor}` needs bytes {start}..{end}, the file has {len}; download it \
+             again", path.display())]
+    Truncated { path: PathBuf, tensor: String, start: u64, end: u64, len: u64 },
+
+    #[error("{}: the tensor `{tensor}` needs {need} bytes as {kind} (type id {}), but the next tensor, `{next}`, starts \
+             {room} bytes after it: the tensors overlap or leave a gap, or the program that wrote the file means another \
+             format by this id; get the model in a format that this program reads", path.display(), kind.id())]
+    Conflict { path: PathBuf, tensor: String, kind: Kind, need: u64, room: u64, next: String },
+}
