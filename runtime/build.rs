@@ -1,30 +1,95 @@
-//! Generates the kernels of the menu: the defaults of every instruction set, and what results files name.
+//! Generates the kernels to compile: the defaults of every instruction set, what results files name, and, where the
+//! variable `TRITUNE_MENU` names a file, the kernels listed there.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use tritune_codegen::{KernelId, source};
+use tritune_codegen::source::{PickRow, menu_source};
+use tritune_codegen::{Isa, KernelId};
+use tritune_tuning::menu::Menu;
+use tritune_tuning::results::{self, Results};
+use tritune_tuning::space;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
-    let mut menu: Vec<KernelId> = Vec::new();
-    for name in [
-        "gemv_t200_1x16k64u8__avx512vnni_dot",
-        "gemv_t200_4x16k64u4__avx512vnni_dot",
-        "gemm_t200_16x16k64u1__avx512vnni_dot",
-        "gemv_t200_1x16k64u4__avxvnni_dot",
-        "gemm_t200_4x16k64u1__avxvnni_dot",
-        "gemv_t200_1x16k64u1__avx2_mad",
-        "gemm_t200_4x16k64u1__avx2_mad",
-        "gemv_t200_1x4k64u1__scalar_dot",
-        "gemm_t200_4x4k64u1__scalar_dot",
-    ] {
-        menu.push(name.parse()?);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
+    println!("cargo::rerun-if-changed={}", folder.display());
+    println!("cargo::rerun-if-env-changed=TRITUNE_MENU");
+
+    let defaults = space::defaults(Isa::ALL)?;
+    let mut menu = Menu::defaults()?;
+    let mut picks = Vec::new();
+    for results in believed(&folder) {
+        menu.extend(results.picked());
+        picks.extend(rows(&results));
     }
-    menu.retain(|id| id.isa.arch().is_none_or(|needed| needed == arch));
-    let out = env::var("OUT_DIR")?;
-    fs::write(Path::new(&out).join("kernels.rs"), source::menu_source(&menu, &menu, &[])?)?;
+    if let Some(file) = env::var_os("TRITUNE_MENU") {
+        println!("cargo::rerun-if-changed={}", Path::new(&file).display());
+        let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        menu.extend(text.parse::<Menu>()?.iter());
+    }
+
+    // Another CPU family's kernels could neither be compiled nor run.
+    let family = env::var("CARGO_CFG_TARGET_ARCH")?;
+    let runs = |id: &KernelId| id.isa.arch().is_none_or(|arch| arch == family);
+    let menu: Vec<KernelId> = menu.iter().filter(runs).collect();
+    let defaults: Vec<KernelId> = defaults.into_iter().filter(runs).collect();
+    picks.retain(|pick| pick.kernels.iter().all(runs));
+
+    let out = Path::new(&env::var("OUT_DIR")?).join("kernels.rs");
+    fs::write(out, menu_source(&menu, &defaults, &picks)?)?;
+    println!("cargo::rustc-env=TRITUNE_COMPILER={}", compiler()?);
     Ok(())
+}
+
+/// The results that match the kernels that would be generated today; of the others, a warning.
+fn believed(folder: &Path) -> Vec<Results> {
+    let found = match results::load_dir(folder) {
+        Ok(found) => found,
+        Err(_) if !folder.exists() => return Vec::new(),
+        Err(error) => {
+            println!("cargo::warning={error}");
+            return Vec::new();
+        }
+    };
+    for refused in &found.refused {
+        println!("cargo::warning={refused}");
+    }
+    let checked =
+        found.results.into_iter().filter_map(|(_, results)| match results.check(|kernel| kernel.source_hash().ok()) {
+            Ok(()) => Some(results),
+            Err(stale) => {
+                println!("cargo::warning={stale}");
+                None
+            }
+        });
+    checked.collect()
+}
+
+/// The picks of a results file: for each shape and number of threads, a kernel for each number of tokens.
+fn rows(results: &Results) -> impl Iterator<Item = PickRow> {
+    let mut rows: BTreeMap<_, Vec<KernelId>> = BTreeMap::new();
+    for pick in &results.picks {
+        let kernels = rows.entry((pick.case.shape, pick.case.threads)).or_default();
+        if !kernels.iter().any(|kernel| kernel.tile.mr == pick.kernel.tile.mr) {
+            kernels.push(pick.kernel);
+        }
+    }
+    let machine = results.machine.id.clone();
+    rows.into_iter().map(move |((shape, threads), kernels)| PickRow {
+        machine: machine.clone(),
+        n: shape.n,
+        k: shape.k,
+        threads,
+        kernels,
+    })
+}
+
+/// What compiles the kernels, as it names itself.
+fn compiler() -> Result<String, Box<dyn Error>> {
+    let version = Command::new(env::var("RUSTC")?).arg("--version").output()?;
+    Ok(String::from_utf8(version.stdout)?.trim().to_owned())
 }

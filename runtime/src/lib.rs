@@ -8,4 +8,5 @@ pub mod quant;
 pub mod sample;
 pub mod threads;
 pub mod tokenizer;
+pub mod tune;
 pub mod vector;

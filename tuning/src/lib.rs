@@ -1,12 +1,22 @@
 //! What may be tried, how it is measured, and what was found.
 //!
-//! [`Results`](results::Results) keep what was found on a [`Machine`](machine::Machine). This crate is data and
-//! statistics; it knows no kernel's code.
+//! A [`Space`](space::Space) says which kernels may be tried on an instruction set; [`cost`] prunes what cannot win; a
+//! [`Search`](search::Search) measures the rest on real layer [`shapes`]; [`pick::choose`] settles what each shape is
+//! packed for and run with; [`Results`](results::Results) keep all of it, one file a [`Machine`](machine::Machine); and a
+//! [`Menu`](menu::Menu) is the list of kernels to compile that follows from those files.
+//!
+//! This crate is data and statistics. It knows no kernel's code: measuring is the caller's, behind
+//! [`Measure`](search::Measure).
 
 pub mod case;
+pub mod cost;
 pub mod machine;
+pub mod menu;
 mod name;
 pub mod pick;
+pub mod report;
 pub mod results;
+pub mod search;
 pub mod shapes;
+pub mod space;
 pub mod stats;

@@ -37,3 +37,8 @@ pub(crate) mod option {
         name.map(|name| name.parse().map_err(D::Error::custom)).transpose()
     }
 }
+
+/// The same for the elements of a list.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(transparent, bound = "T: FromStr<Err: Display>")]
+pub(crate) struct Named<T>(#[serde(deserialize_with = "deserialize")] pub T);

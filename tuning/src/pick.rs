@@ -1,9 +1,19 @@
 //! Which kernel a shape is served by, and the one layout that all of its kernels read.
+//!
+//! A tensor is packed once, so its gemv and its gemm must share a [`Layout`]; the fastest gemv and the fastest gemm may
+//! want different ones. [`choose`] therefore weighs whole layouts: for each case of a shape it takes the fastest kernel
+//! that reads the layout, divides its time by that of the fastest kernel of all, and adds these slowdowns up with
+//! [`Weighting`]. The layout with the least sum wins.
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use tritune_codegen::KernelId;
+use tritune_codegen::{KernelId, Layout, Op};
 
 use crate::case::Case;
+use crate::results::{Sample, four_figures};
+use crate::shapes::Shape;
+use crate::stats::{Summary, USEFUL};
 
 /// The kernel for a case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,8 +26,9 @@ pub struct Pick {
     pub kernel: KernelId,
     /// Trimmed mean of its passes.
     pub seconds: f64,
-    /// Standard error of `seconds`, over `seconds`.
-    pub error: f64,
+    /// Standard error of `seconds`, over `seconds`; absent where a single pass tells none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<f64>,
     /// `seconds` over the time of the fastest kernel in any layout: what sharing packed weights costs here.
     pub regret: f64,
     /// What would run had nothing been measured.
@@ -32,5 +43,242 @@ impl Pick {
     /// Time of the default over that of the pick: above 1 where tuning paid.
     pub fn ratio(&self) -> Option<f64> {
         self.default_seconds.map(|default| default / self.seconds)
+    }
+}
+
+/// How much decoding and prefill count when a layout is chosen. Only their ratio matters.
+///
+/// Decoding's share goes to the gemv cases in proportion to 1/m, for single tokens are the common case; prefill's goes
+/// to the gemm cases evenly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weighting {
+    /// Weight of all gemv cases.
+    pub decode: f64,
+    /// Weight of all gemm cases.
+    pub prefill: f64,
+}
+
+impl Default for Weighting {
+    /// Most of a conversation's time is decoding.
+    fn default() -> Self {
+        Weighting { decode: 0.7, prefill: 0.3 }
+    }
+}
+
+/// A measured candidate.
+#[derive(Clone, Copy)]
+struct Entry {
+    case: Case,
+    kernel: KernelId,
+    summary: Summary,
+}
+
+/// Settles every shape and number of threads that was measured: one layout, and a kernel for each case.
+///
+/// `defaults` are the kernels that would run had nothing been measured, in order of preference. A default stays where
+/// what beats it does so by less than is of use, and so does its layout: a build need not compile more kernels for
+/// noise. A layout that leaves a case without any kernel is chosen only where every layout does.
+pub fn choose(samples: &[Sample], defaults: &[KernelId], weighting: Weighting) -> Vec<Pick> {
+    let entries: Vec<Entry> = samples
+        .iter()
+        .filter_map(|sample| Some(Entry { case: sample.case, kernel: sample.kernel, summary: sample.summary()? }))
+        .collect();
+    let tensors: BTreeSet<(Shape, usize)> = entries.iter().map(|e| (e.case.shape, e.case.threads)).collect();
+    let mut picks = Vec::new();
+    for tensor in tensors {
+        let of_tensor = entries.iter().filter(|e| (e.case.shape, e.case.threads) == tensor).copied().collect();
+        picks.extend(Contest { entries: of_tensor, defaults, weighting }.picks());
+    }
+    picks
+}
+
+/// What was measured for one shape and number of threads.
+struct Contest<'a> {
+    entries: Vec<Entry>,
+    defaults: &'a [KernelId],
+    weighting: Weighting,
+}
+
+impl Contest<'_> {
+    fn picks(&self) -> Vec<Pick> {
+        let Some(layout) = self.layout() else { return Vec::new() };
+        self.cases().into_iter().filter_map(|case| self.pick(&case, layout)).collect()
+    }
+
+    fn cases(&self) -> BTreeSet<Case> {
+        self.entries.iter().map(|entry| entry.case).collect()
+    }
+
+    /// What would run in this case had nothing been measured.
+    fn default(&self, case: &Case) -> Option<KernelId> {
+        self.defaults.iter().copied().find(|kernel| case.suits(kernel))
+    }
+
+    fn layout(&self) -> Option<Layout> {
+        let layouts: BTreeSet<Layout> = self.entries.iter().map(|entry| entry.kernel.layout()).collect();
+        let rated: Vec<(Layout, (f64, f64))> = layouts.into_iter().map(|layout| (layout, self.rate(layout))).collect();
+        let order = |a: &(f64, f64), b: &(f64, f64)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1));
+        let (best, (unserved, slowdown)) = *rated.iter().min_by(|a, b| order(&a.1, &b.1))?;
+        let by_default = self.cases().iter().find_map(|case| self.default(case)).map(|kernel| kernel.layout());
+        let default = rated.iter().find(|(layout, _)| Some(*layout) == by_default);
+        match default {
+            Some((default, rating)) if rating.0 <= unserved && rating.1 <= slowdown * (1.0 + USEFUL) => Some(*default),
+            _ => Some(best),
+        }
+    }
+
+    /// The weight of the cases that a layout leaves unserved, and its mean slowdown on the others.
+    fn rate(&self, layout: Layout) -> (f64, f64) {
+        let cases = self.cases();
+        let importance = |case: &Case| if case.op == Op::Gemv { 1.0 / case.m as f64 } else { 1.0 };
+        let (mut unserved, mut served, mut slowdown) = (0.0, 0.0, 0.0);
+        for case in &cases {
+            let alike = cases.iter().filter(|other| other.op == case.op).map(importance).sum::<f64>();
+            let weight = importance(case) / alike
+                * match case.op {
+                    Op::Gemv => self.weighting.decode,
+                    Op::Gemm => self.weighting.prefill,
+                };
+            match (self.fastest(case, Some(layout)), self.fastest(case, None)) {
+                (Some(here), Some(anywhere)) => {
+                    served += weight;
+                    slowdown += weight * here.summary.mean / anywhere.summary.mean;
+                }
+                _ => unserved += weight,
+            }
+        }
+        (unserved, if served > 0.0 { slowdown / served } else { f64::INFINITY })
+    }
+
+    /// The fastest kernel for a case, of those that read `layout`, or of all; the first of equals.
+    fn fastest(&self, case: &Case, layout: Option<Layout>) -> Option<&Entry> {
+        let reads = |entry: &&Entry| layout.is_none_or(|layout| entry.kernel.layout() == layout);
+        let rivals = self.entries.iter().filter(|entry| entry.case == *case).filter(reads);
+        rivals.min_by(|a, b| a.summary.mean.total_cmp(&b.summary.mean))
+    }
+
+    fn pick(&self, case: &Case, layout: Layout) -> Option<Pick> {
+        let anywhere = self.fastest(case, None)?;
+        let fastest = self.fastest(case, Some(layout))?;
+        let default = self.default(case);
+        let measured = self.entries.iter().find(|entry| entry.case == *case && Some(entry.kernel) == default);
+        let stays = |entry: &&Entry| {
+            entry.kernel.layout() == layout && entry.summary.mean <= fastest.summary.mean * (1.0 + USEFUL)
+        };
+        let Entry { kernel, summary, .. } = measured.filter(stays).unwrap_or(fastest);
+        Some(Pick {
+            case: *case,
+            kernel: *kernel,
+            seconds: four_figures(summary.mean),
+            error: Some(summary.error).filter(|error| error.is_finite()).map(four_figures),
+            regret: four_figures(summary.mean / anywhere.summary.mean),
+            default,
+            default_seconds: measured.map(|entry| four_figures(entry.summary.mean)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NARROW: [&str; 2] = ["gemv_t200_1x16k64u4__avx512vnni_dot", "gemm_t200_16x16k64u1__avx512vnni_dot"];
+    const WIDE: [&str; 2] = ["gemv_t200_1x32k64u4__avx512vnni_dot", "gemm_t200_8x32k64u1__avx512vnni_dot"];
+
+    fn case(op: Op, m: usize) -> Case {
+        Case { shape: "2560x2560".parse().unwrap(), threads: 2, op, m }
+    }
+
+    fn sample(m: usize, kernel: &str, time: f64) -> Sample {
+        let kernel: KernelId = kernel.parse().unwrap();
+        Sample::new(case(kernel.op, m), kernel, &[time, time * 1.002, time * 0.998])
+    }
+
+    /// Times of the narrow gemv and gemm, and of the wide ones.
+    fn samples(times: [f64; 4]) -> Vec<Sample> {
+        let [a, b, c, d] = times;
+        vec![sample(1, NARROW[0], a), sample(128, NARROW[1], b), sample(1, WIDE[0], c), sample(128, WIDE[1], d)]
+    }
+
+    fn names(picks: &[Pick]) -> Vec<String> {
+        picks.iter().map(|pick| pick.kernel.to_string()).collect()
+    }
+
+    fn ids(names: &[&str]) -> Vec<KernelId> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn gemv_and_gemm_share_a_layout() {
+        // The wide gemv is 10 % faster, the wide gemm 20 % slower: 0.7 · 1.11 + 0.3 against 0.7 + 0.3 · 1.2.
+        let picks = choose(&samples([1.0, 10.0, 0.9, 12.0]), &[], Weighting::default());
+        assert_eq!(names(&picks), WIDE);
+        assert_eq!((picks[0].regret, picks[1].regret), (1.0, 1.2));
+        assert_eq!((picks[0].default, picks[0].ratio()), (None, None));
+        // Prefill alone wants the narrow one.
+        let picks = choose(&samples([1.0, 10.0, 0.9, 12.0]), &[], Weighting { decode: 0.0, prefill: 1.0 });
+        assert_eq!(names(&picks), NARROW);
+        assert!((picks[0].regret - 1.0 / 0.9).abs() < 1e-3);
+    }
+
+    #[test]
+    fn defaults_stay_unless_beaten_by_what_is_of_use() {
+        let defaults = ids(&WIDE);
+        let choice = |times| names(&choose(&samples(times), &defaults, Weighting::default()));
+        assert_eq!(choice([0.995, 10.0, 1.0, 10.0]), WIDE);
+        assert_eq!(choice([0.9, 10.0, 1.0, 10.0]), NARROW);
+
+        // Within the layout as well, kernel by kernel.
+        let mut close = samples([1.0, 10.0, 2.0, 20.0]);
+        close.push(sample(1, "gemv_t200_1x16k64u2__avx512vnni_dot", 0.995));
+        let picks = choose(&close, &ids(&NARROW), Weighting::default());
+        assert_eq!(names(&picks), NARROW);
+        assert_eq!(picks[0].ratio(), Some(1.0));
+        close.push(sample(1, "gemv_t200_1x16k64u1__avx512vnni_dot", 0.8));
+        let picks = choose(&close, &ids(&NARROW), Weighting::default());
+        assert_eq!(picks[0].kernel.tile.ku, 1);
+        assert_eq!((picks[0].default, picks[0].ratio()), (Some(ids(&NARROW)[0]), Some(1.25)));
+    }
+
+    #[test]
+    fn a_layout_serves_every_case_or_is_passed_over() {
+        let mut all = samples([1.0, 10.0, 0.1, 1.0]);
+        all.push(sample(4, "gemv_t200_4x16k64u2__avx512vnni_dot", 2.0));
+        let picks = choose(&all, &[], Weighting::default());
+        assert_eq!(picks.len(), 3);
+        assert!(picks.iter().all(|pick| pick.kernel.tile.nr == 16), "the fast layout cannot serve four tokens");
+        // Where no layout serves all, the one that serves most of the weight.
+        let picks = choose(&[sample(1, NARROW[0], 1.0), sample(128, WIDE[1], 1.0)], &[], Weighting::default());
+        assert_eq!(names(&picks), NARROW[..1]);
+    }
+
+    #[test]
+    fn failed_and_unmeasured_candidates_are_never_picked() {
+        let mut all = samples([1.0, 10.0, 0.1, 1.0]);
+        all[2].failed = Some("row 0 differs".into());
+        all[3].times.clear();
+        assert_eq!(names(&choose(&all, &[], Weighting::default())), NARROW);
+        assert_eq!(choose(&[], &[], Weighting::default()), []);
+        all.iter_mut().for_each(|sample| sample.failed = Some("no".into()));
+        assert_eq!(choose(&all, &[], Weighting::default()), []);
+    }
+
+    #[test]
+    fn tensors_are_settled_apart() {
+        let mut all = samples([1.0, 10.0, 2.0, 20.0]);
+        all.extend(samples([2.0, 20.0, 1.0, 10.0]).into_iter().map(|mut sample| {
+            sample.case.threads = 1;
+            sample
+        }));
+        let picks = choose(&all, &[], Weighting::default());
+        assert_eq!(names(&picks), [WIDE, NARROW].concat());
+        assert_eq!(picks.iter().map(|pick| pick.case.threads).collect::<Vec<_>>(), [1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn a_single_pass_tells_no_error() {
+        let kernel: KernelId = NARROW[0].parse().unwrap();
+        let picks = choose(&[Sample::new(case(Op::Gemv, 1), kernel, &[1.0])], &[], Weighting::default());
+        assert_eq!((picks[0].seconds, picks[0].error), (1.0, None));
     }
 }

@@ -282,6 +282,11 @@ impl Results {
         if kernels.is_empty() { Ok(()) } else { Err(ResultsError::Stale { machine: self.machine.id.clone(), kernels }) }
     }
 
+    /// The kernels that its picks name: what a build for this machine needs.
+    pub fn picked(&self) -> impl Iterator<Item = KernelId> {
+        self.picks.iter().map(|pick| pick.kernel)
+    }
+
     /// The sample of a kernel in a case.
     pub fn sample(&self, case: &Case, kernel: KernelId) -> Option<&Sample> {
         self.samples.iter().find(|sample| sample.case == *case && sample.kernel == kernel)
@@ -350,8 +355,8 @@ impl Pick {
         valid_case(&self.case, &self.kernel)?;
         positive("a picked kernel's time", self.seconds)?;
         positive("a regret", self.regret)?;
-        if !(self.error.is_finite() && self.error >= 0.0) {
-            return Err(format!("a relative error is at least 0, not {}", self.error));
+        if let Some(error) = self.error.filter(|error| !(error.is_finite() && *error >= 0.0)) {
+            return Err(format!("a relative error is at least 0 and finite, not {error}"));
         }
         if let Some(seconds) = self.default_seconds {
             positive("a default kernel's time", seconds)?;
@@ -385,12 +390,20 @@ fn at_least_one(what: &str, field: &str, count: usize) -> Result<(), String> {
     if count > 0 { Ok(()) } else { Err(format!("{what} has {field} = 0")) }
 }
 
-/// Every `*.toml` of a folder, sorted by name, each with its results or why it has none: one bad file does not cost the
-/// others.
+/// The results files of a folder.
+#[derive(Debug, Default)]
+pub struct Folder {
+    /// Those that can be believed, sorted by path.
+    pub results: Vec<(PathBuf, Results)>,
+    /// Why the others cannot.
+    pub refused: Vec<ResultsError>,
+}
+
+/// Reads every `*.toml` of a folder: one bad file does not cost the others.
 ///
 /// # Errors
 /// [`ResultsError::Read`] where the folder itself cannot be listed.
-pub fn load_dir(dir: &Path) -> Result<Vec<(PathBuf, Result<Results, ResultsError>)>, ResultsError> {
+pub fn load_dir(dir: &Path) -> Result<Folder, ResultsError> {
     let list = || {
         let mut paths = Vec::new();
         for entry in fs::read_dir(dir)? {
@@ -403,7 +416,14 @@ pub fn load_dir(dir: &Path) -> Result<Vec<(PathBuf, Result<Results, ResultsError
         Ok(paths)
     };
     let paths: Vec<PathBuf> = list().map_err(|source| ResultsError::Read { path: dir.into(), source })?;
-    Ok(paths.into_iter().map(|path| (path.clone(), Results::load(&path))).collect())
+    let mut folder = Folder::default();
+    for path in paths {
+        match Results::load(&path) {
+            Ok(results) => folder.results.push((path, results)),
+            Err(error) => folder.refused.push(error),
+        }
+    }
+    Ok(folder)
 }
 
 #[cfg(test)]
@@ -426,7 +446,7 @@ pub(crate) mod tests {
             case,
             kernel,
             seconds,
-            error: 0.004,
+            error: Some(0.004),
             regret: 1.0,
             default,
             default_seconds,
@@ -554,9 +574,10 @@ pub(crate) mod tests {
         fs::write(dir.path().join("a.toml"), [0xff, 0xfe]).unwrap();
         fs::write(dir.path().join("README.md"), "#").unwrap();
         let loaded = load_dir(dir.path()).unwrap();
-        let names: Vec<_> = loaded.iter().map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
-        assert_eq!(names, ["a.toml", "b.toml", "c.toml"]);
-        assert_eq!(loaded.iter().map(|(_, results)| results.is_ok()).collect::<Vec<_>>(), [false, true, true]);
+        let names: Vec<_> = loaded.results.iter().map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
+        assert_eq!(names, ["b.toml", "c.toml"]);
+        assert_eq!(loaded.refused.len(), 1);
+        assert!(loaded.refused[0].to_string().contains("a.toml"));
     }
 
     proptest! {

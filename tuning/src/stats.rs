@@ -18,8 +18,8 @@ pub const MIN_ROUNDS: usize = 6;
 /// After two rounds a candidate goes when even its best is this much slower than the worst of the leader.
 const HOPELESS: f64 = 1.5;
 
-/// Differences below this are of no use to anyone: they stay below what a rebuild changes.
-const USEFUL: f64 = 0.01;
+/// Relative differences below this are of no use to anyone: a rebuild changes as much.
+pub const USEFUL: f64 = 0.01;
 
 /// Some times in short.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -269,3 +269,192 @@ fn find<'a>(index: &[u32], name: &str, name_of: impl Fn(usize) -> &'a str) -> Op
     let found = index.binary_search_by(|&index| name_of(index as usize).cmp(name)).ok()?;
     Some(index[found] as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Array, Header, Strings, Writer};
+    use super::*;
+
+    fn write(header: Header, tensors: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new(), header).unwrap();
+        for (name, bytes) in tensors {
+            writer.write_tensor(name, bytes).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    fn read(bytes: Vec<u8>) -> Result<File, Error> {
+        File::from_bytes("m.gguf", bytes)
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        fn vec<T: std::fmt::Debug + 'static>(of: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<T>> {
+            prop::collection::vec(of, 0..5)
+        }
+        let text = ".{0,9}";
+        let array = prop_oneof![
+            vec(any::<u8>()).prop_map(Array::U8),
+            vec(any::<i8>()).prop_map(Array::I8),
+            vec(any::<u16>()).prop_map(Array::U16),
+            vec(any::<i16>()).prop_map(Array::I16),
+            vec(any::<u32>()).prop_map(Array::U32),
+            vec(any::<i32>()).prop_map(Array::I32),
+            vec(any::<u64>()).prop_map(Array::U64),
+            vec(any::<i64>()).prop_map(Array::I64),
+            vec(any::<f32>()).prop_map(Array::F32),
+            vec(any::<f64>()).prop_map(Array::F64),
+            vec(any::<bool>()).prop_map(Array::Bool),
+            vec(text).prop_map(|strings| Array::String(strings.into_iter().collect::<Strings>())),
+        ];
+        let array = array.prop_recursive(3, 20, 4, |inner| vec(inner).prop_map(Array::Array));
+        prop_oneof![
+            any::<u8>().prop_map(Value::U8),
+            any::<i8>().prop_map(Value::I8),
+            any::<u16>().prop_map(Value::U16),
+            any::<i16>().prop_map(Value::I16),
+            any::<u32>().prop_map(Value::U32),
+            any::<i32>().prop_map(Value::I32),
+            any::<u64>().prop_map(Value::U64),
+            any::<i64>().prop_map(Value::I64),
+            any::<f32>().prop_map(Value::F32),
+            any::<f64>().prop_map(Value::F64),
+            any::<bool>().prop_map(Value::Bool),
+            text.prop_map(Value::String),
+            array.prop_map(Value::Array),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            values in prop::collection::vec(value(), 0..8),
+            widths in prop::collection::vec((1u64..40, 1u64..4), 0..6),
+            alignment in prop::sample::select(&[None, Some(8u32), Some(32), Some(256)][..]),
+        ) {
+            let mut header = Header::new();
+            for (index, value) in values.iter().enumerate() {
+                header.set(format!("key.{index}"), value.clone());
+            }
+            if let Some(alignment) = alignment {
+                header.set(ALIGNMENT_KEY, alignment);
+            }
+            let mut tensors = Vec::new();
+            for (index, &(k, n)) in widths.iter().enumerate() {
+                let name = format!("tensor.{}", widths.len() - index);
+                header.tensor(&name, &[k, n], Kind::F16).unwrap();
+                tensors.push((name, vec![index as u8; (k * n * 2) as usize]));
+            }
+            let views: Vec<(&str, &[u8])> = tensors.iter().map(|(name, bytes)| (&name[..], &bytes[..])).collect();
+            let file = read(write(header, &views)).unwrap();
+
+            prop_assert_eq!(file.version(), 3);
+            prop_assert_eq!(file.alignment(), alignment.map_or(32, u64::from));
+            prop_assert_eq!(file.metadata().len(), values.len() + usize::from(alignment.is_some()));
+            for (index, value) in values.iter().enumerate() {
+                let key = format!("key.{index}");
+                prop_assert_eq!(&file.metadata()[index].0, &key);
+                prop_assert_eq!(file.value(&key), Some(value));
+            }
+            prop_assert_eq!(file.tensors().len(), tensors.len());
+            for ((name, bytes), &(k, n)) in tensors.iter().zip(&widths) {
+                let tensor = file.tensor(name).unwrap();
+                prop_assert_eq!((tensor.k(), tensor.n(), tensor.kind), (k, n, Kind::F16));
+                prop_assert!(tensor.offset.is_multiple_of(file.alignment()));
+                prop_assert_eq!(&*file.data(tensor), &bytes[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_from_disk_and_its_data_outlive_their_handles() {
+        let mut header = Header::new();
+        header.tensor("a", &[3], Kind::F32).unwrap().tensor("b", &[2], Kind::F16).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        std::fs::write(&path, write(header, &[("a", &[1; 12]), ("b", &[2; 4])])).unwrap();
+        let file = File::open(&path).unwrap();
+        let data = file.clone().data(file.tensor("b").unwrap());
+        assert_eq!(file.path(), path);
+        drop(file);
+        assert_eq!(*data, [2; 4]);
+    }
+
+    #[test]
+    fn a_file_without_tensors_may_end_with_its_header() {
+        static VOCABULARY: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let bytes = VOCABULARY.get_or_init(|| {
+            let mut header = Header::new();
+            header.set("a", 7u8);
+            let mut bytes = write(header, &[]);
+            bytes.truncate(24 + 8 + 1 + 4 + 1);
+            bytes
+        });
+        assert_eq!(File::from_static("vocabulary", bytes).unwrap().u32("a").unwrap(), 7);
+    }
+
+    #[test]
+    fn an_unknown_type_is_listed_with_the_bytes_up_to_the_next_tensor() {
+        let mut header = Header::new();
+        header.tensor("a", &[36], Kind::F32).unwrap().tensor("b", &[2], Kind::F16).unwrap();
+        let mut bytes = write(header, &[("a", &[1; 144]), ("b", &[2; 4])]);
+        // The type of `a` follows the 24 bytes of numbers, its name, and its one dimension.
+        bytes[24 + 8 + 1 + 4 + 8] = 42;
+        let file = read(bytes.clone()).unwrap();
+        let tensor = file.tensor("a").unwrap();
+        assert_eq!((tensor.kind, tensor.bytes), (Kind::Unknown(42), 160));
+        // An id that means something else here than to the writer: sizes tell.
+        bytes[24 + 8 + 1 + 4 + 8] = Kind::F16.id() as u8;
+        let error = read(bytes).unwrap_err().to_string();
+        assert!(
+            error.contains("`a` needs 72 bytes as F16 (type id 1), but the next tensor, `b`, starts 160"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn getters_tell_absence_from_a_wrong_type() {
+        let mut header = Header::new();
+        header.set("u8", 200u8).set("i64", -5i64).set("f64", 0.5f64).set("bool", true).set("str", "grün");
+        header.set("strings", ["x", ""].into_iter().collect::<Strings>());
+        header.set("i32s", vec![1i32, -1]).set("f32s", vec![1.5f32]).set("u16s", vec![1u16, 65535]);
+        let file = read(write(header, &[])).unwrap();
+
+        assert_eq!((file.u32("u8").unwrap(), file.u64("u8").unwrap(), file.usize("u8").unwrap()), (200, 200, 200));
+        assert_eq!(file.i32("i64").unwrap(), -5);
+        assert_eq!(
+            (file.f32("f64").unwrap(), file.bool("bool").unwrap(), file.str("str").unwrap()),
+            (0.5, true, "grün")
+        );
+        assert_eq!(file.strings("strings").unwrap().iter().collect::<Vec<_>>(), ["x", ""]);
+        assert_eq!((file.i32s("i32s").unwrap(), file.f32s("f32s").unwrap()), (vec![1, -1], vec![1.5]));
+        assert_eq!((file.u32s("u16s").unwrap(), file.usizes("u16s").unwrap()), (vec![1, 65535], vec![1, 65535]));
+        assert_eq!((file.opt_u64("none").unwrap(), file.opt_strings("none").unwrap()), (None, None));
+
+        let error = |result: Result<u64, Error>| result.unwrap_err().to_string();
+        assert_eq!(
+            error(file.u64("llama.block_count")),
+            "m.gguf: the key `llama.block_count` is missing; convert the model again with a current converter"
+        );
+        assert_eq!(
+            error(file.u64("i64")),
+            "m.gguf: the key `i64` is the i64 -5, but must be an integer not below 0; convert the model again with a \
+             current converter"
+        );
+        assert!(error(file.opt_u64("f32s").map(|_| 0)).contains("`f32s` is an array of 1 f32, but must be an integer"));
+        assert!(
+            error(file.opt_u32s("i32s").map(|_| 0)).contains("`i32s` is an array of 2 i32, but must be an array of")
+        );
+        assert!(error(file.f32("u8").map(|_| 0)).contains("`u8` is the u8 200, but must be a float"));
+        assert!(error(file.str("bool").map(|_| 0)).contains("`bool` is the bool true, but must be a string"));
+        let error = file.tensor("output.weight").unwrap_err().to_string();
+        assert!(error.contains("m.gguf: the tensor `output.weight` is missing"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_named() {
+        let error = File::open("no/such/model.gguf").unwrap_err().to_string();
+        assert!(error.starts_with("cannot read no/such/model.gguf: "), "{error}");
+    }
+}

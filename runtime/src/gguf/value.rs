@@ -186,19 +186,19 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let type_ = self.type_();
         match self {
-            Value::U8(value) => write!(f, "{type_} {value}"),
-            Value::I8(value) => write!(f, "{type_} {value}"),
-            Value::U16(value) => write!(f, "{type_} {value}"),
-            Value::I16(value) => write!(f, "{type_} {value}"),
-            Value::U32(value) => write!(f, "{type_} {value}"),
-            Value::I32(value) => write!(f, "{type_} {value}"),
-            Value::U64(value) => write!(f, "{type_} {value}"),
-            Value::I64(value) => write!(f, "{type_} {value}"),
-            Value::F32(value) => write!(f, "{type_} {value}"),
-            Value::F64(value) => write!(f, "{type_} {value}"),
-            Value::Bool(value) => write!(f, "{type_} {value}"),
-            Value::String(_) => write!(f, "{type_}"),
-            Value::Array(items) => write!(f, "{type_} of {} {}", items.len(), items.type_()),
+            Value::U8(value) => write!(f, "the {type_} {value}"),
+            Value::I8(value) => write!(f, "the {type_} {value}"),
+            Value::U16(value) => write!(f, "the {type_} {value}"),
+            Value::I16(value) => write!(f, "the {type_} {value}"),
+            Value::U32(value) => write!(f, "the {type_} {value}"),
+            Value::I32(value) => write!(f, "the {type_} {value}"),
+            Value::U64(value) => write!(f, "the {type_} {value}"),
+            Value::I64(value) => write!(f, "the {type_} {value}"),
+            Value::F32(value) => write!(f, "the {type_} {value}"),
+            Value::F64(value) => write!(f, "the {type_} {value}"),
+            Value::Bool(value) => write!(f, "the {type_} {value}"),
+            Value::String(_) => write!(f, "a {type_}"),
+            Value::Array(items) => write!(f, "an {type_} of {} {}", items.len(), items.type_()),
         }
     }
 }
@@ -317,8 +317,8 @@ mod tests {
 
     #[test]
     fn messages_name_values_by_type() {
-        assert_eq!(Value::from(-1i8).to_string(), "i8 -1");
-        assert_eq!(Value::from("x").to_string(), "string");
-        assert_eq!(Value::from(vec![1.0f32, 2.0]).to_string(), "array of 2 f32");
+        assert_eq!(Value::from(-1i8).to_string(), "the i8 -1");
+        assert_eq!(Value::from("x").to_string(), "a string");
+        assert_eq!(Value::from(vec![1.0f32, 2.0]).to_string(), "an array of 2 f32");
     }
 }

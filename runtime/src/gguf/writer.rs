@@ -26,6 +26,9 @@ pub enum WriteError {
     #[error("the tensor `{found}` was written where `{expected}` is due; write tensors in the order of the header")]
     Order { expected: String, found: String },
 
+    #[error("the tensor `{0}` was written after the last one of the header; add it to the header")]
+    Extra(String),
+
     #[error(
         "the tensor `{tensor}` has {found} bytes but its type and shape need {need}; pass all of its bytes at once"
     )]
@@ -126,17 +129,15 @@ impl<W: Write> Writer<W> {
 
     /// Writes the bytes of the next tensor, which must be the one called `name`.
     pub fn write_tensor(&mut self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
-        let due = self.due.as_slice().first();
-        match due {
-            Some(due) if due.name == name => {
-                if due.bytes != bytes.len() as u64 {
-                    return Err(WriteError::Size { tensor: name.into(), need: due.bytes, found: bytes.len() as u64 });
-                }
+        match self.due.as_slice().first() {
+            None => return Err(WriteError::Extra(name.into())),
+            Some(due) if due.name != name => {
+                return Err(WriteError::Order { expected: due.name.clone(), found: name.into() });
             }
-            _ => {
-                let expected = due.map_or_else(|| "the end of the file".into(), |due| due.name.clone());
-                return Err(WriteError::Order { expected, found: name.into() });
+            Some(due) if due.bytes != bytes.len() as u64 => {
+                return Err(WriteError::Size { tensor: name.into(), need: due.bytes, found: bytes.len() as u64 });
             }
+            Some(_) => {}
         }
         self.due.next();
         self.out.write_all(bytes)?;
@@ -174,4 +175,65 @@ fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Resul
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        let mut header = Header::new();
+        header.tensor("a", &[4], Kind::F32).unwrap().tensor("b", &[32], Kind::Q8_0).unwrap();
+        header
+    }
+
+    fn message(result: Result<impl Sized, WriteError>) -> String {
+        result.err().map_or_else(|| "no error".into(), |error| error.to_string())
+    }
+
+    #[test]
+    fn tensors_come_in_order_and_whole() {
+        let mut writer = Writer::new(Vec::new(), header()).unwrap();
+        assert!(message(writer.write_tensor("b", &[0; 34])).contains("`b` was written where `a` is due"));
+        assert!(message(writer.write_tensor("a", &[0; 15])).contains("`a` has 15 bytes but"));
+        writer.write_tensor("a", &[0; 16]).unwrap();
+        assert!(message(writer.write_tensor("a", &[0; 16])).contains("`a` was written where `b` is due"));
+        writer.write_tensor("b", &[0; 34]).unwrap();
+        assert!(message(writer.write_tensor("c", &[])).contains("`c` was written after the last one"));
+        assert!(writer.finish().unwrap().len().is_multiple_of(32));
+
+        let writer = Writer::new(Vec::new(), header()).unwrap();
+        assert!(message(writer.finish()).contains("the tensor `a` has not been written"));
+    }
+
+    #[test]
+    fn impossible_headers_are_refused() {
+        let mut twice = header();
+        twice.tensor("a", &[1], Kind::F32).unwrap();
+        assert!(message(Writer::new(Vec::new(), twice)).contains("the tensor `a` is there twice"));
+        let mut twice = header();
+        twice.set("k", 1u32).set("k", 2u32);
+        assert!(message(Writer::new(Vec::new(), twice)).contains("the metadata key `k` is there twice"));
+        for alignment in [Value::from(24u32), Value::from(0u32), Value::from(4u32), Value::from("32")] {
+            let mut odd = header();
+            odd.set(ALIGNMENT_KEY, alignment);
+            assert!(message(Writer::new(Vec::new(), odd)).contains("must be an integer, a power of two"));
+        }
+        assert!(message(header().tensor("c", &[33], Kind::Q8_0)).contains("not a multiple of the 32"));
+        assert!(message(header().tensor("c", &[33], Kind::Unknown(42))).contains("is of type 42, whose size"));
+        let mut huge = Header::new();
+        for name in ["a", "b", "c", "d", "e"] {
+            huge.tensor(name, &[1 << 62], Kind::Q8_0).unwrap();
+        }
+        assert!(message(Writer::new(Vec::new(), huge)).contains("overflows"));
+    }
+
+    /// A full disk.
+    #[test]
+    fn errors_of_the_disk_pass_through() {
+        let mut room = [0; 100];
+        assert!(message(Writer::new(&mut room[..50], header())).contains("cannot write the model"));
+        let mut writer = Writer::new(&mut room[..], header()).unwrap();
+        assert!(message(writer.write_tensor("a", &[0; 16])).contains("cannot write the model"));
+    }
 }

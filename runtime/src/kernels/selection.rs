@@ -86,6 +86,13 @@ pub struct Choice {
 }
 
 impl Choice {
+    /// One kernel for everything.
+    pub fn only(kernel: Runnable) -> Self {
+        let id = kernel.id();
+        let source = Source::Forced(Force::Kernel(id));
+        Choice { layout: id.layout(), kernels: vec![kernel], source, notes: Vec::new() }
+    }
+
     /// The kernel for the next tokens where `m` are left: the widest that does not exceed them, else the narrowest.
     pub fn kernel(&self, m: usize) -> &Runnable {
         let fitting = self.kernels.iter().find(|kernel| kernel.tokens() <= m);

@@ -28,7 +28,7 @@ pub struct Activations {
     stride: usize,
     quantized: Vec<i8>,
     /// 1 / s of each row.
-    steps: Vec<f32>,
+    steps: Vec<f64>,
     /// Σ q of each row.
     sums: Vec<i32>,
     is_quantized: bool,
@@ -81,11 +81,11 @@ impl Activations {
         }
         self.steps.resize(m, 0.0);
         self.sums.resize(m + SPARE, 0);
-        let quantize = |token: usize, quantized: &mut [i8], step: &mut f32, sum: &mut i32| {
+        let quantize = |token: usize, quantized: &mut [i8], step: &mut f64, sum: &mut i32| {
             let (values, padding) = quantized.split_at_mut(k);
             padding.fill(0);
             // A step of NaN marks a row that is not finite.
-            *step = quantize_row(&self.rows[token * k..][..k], values).unwrap_or(f32::NAN);
+            *step = quantize_row(&self.rows[token * k..][..k], values).unwrap_or(f64::NAN);
             *sum = sum_row(values);
         };
         if m < FORK_TOKENS {
@@ -123,7 +123,7 @@ impl Activations {
     }
 
     /// What one quantisation step of a token is worth: 1 / s.
-    pub(super) fn step(&self, token: usize) -> f32 {
+    pub(super) fn step(&self, token: usize) -> f64 {
         self.steps[token]
     }
 
@@ -143,7 +143,7 @@ pub struct NotFinite {
 
 /// Quantises a row and returns 1 / s; `None` where it is not finite.
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn quantize_row(row: &[f32], quantized: &mut [i8]) -> Option<f32> {
+fn quantize_row(row: &[f32], quantized: &mut [i8]) -> Option<f64> {
     let mut largest = [0f32; 16];
     let mut nothing = [0f32; 16];
     let (chunks, rest) = row.as_chunks::<16>();
@@ -159,12 +159,13 @@ fn quantize_row(row: &[f32], quantized: &mut [i8]) -> Option<f32> {
     if nothing != 0.0 {
         return None;
     }
-    let scale = 127.0 / largest;
-    for (quantized, x) in quantized.iter_mut().zip(row) {
-        // Adding 1.5 · 2²³ rounds to the nearest integer, ties to even, and leaves it in the low bits.
-        *quantized = (x * scale + 12_582_912.0).to_bits() as i8;
+    // In f64: an f32 scale and product would take values near n + ½ to the wrong side some ten times as often.
+    let scale = 127.0 / f64::from(largest);
+    for (quantized, &x) in quantized.iter_mut().zip(row) {
+        // Adding 1.5 · 2⁵² rounds to the nearest integer, ties to even, and leaves it in the low bits.
+        *quantized = (f64::from(x) * scale + 6_755_399_441_055_744.0).to_bits() as i8;
     }
-    Some(largest / 127.0)
+    Some(f64::from(largest) / 127.0)
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
@@ -178,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    fn quantized(row: &[f32]) -> Result<(Vec<i8>, f32), NotFinite> {
+    fn quantized(row: &[f32]) -> Result<(Vec<i8>, f64), NotFinite> {
         let mut x = Activations::new();
         x.rows_mut(1, row.len()).copy_from_slice(row);
         x.quantize(&Pool::new(1))?;
@@ -192,9 +193,9 @@ mod tests {
         fn as_defined(row in prop::collection::vec(-1e4f32..1e4, 1..100)) {
             let largest = row.iter().fold(1e-5f32, |largest, x| largest.max(x.abs()));
             let (q, step) = quantized(&row).unwrap();
-            prop_assert_eq!(step, largest / 127.0);
+            prop_assert_eq!(step, f64::from(largest) / 127.0);
             for (q, x) in q.into_iter().zip(row) {
-                prop_assert_eq!(f32::from(q), (x * (127.0 / largest)).round_ties_even());
+                prop_assert_eq!(f64::from(q), (f64::from(x) * (127.0 / f64::from(largest))).round_ties_even());
             }
         }
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::LinearError;
 use super::activations::{self, Activations};
-use crate::kernels::{Choice, Packed, Runnable, Selection, Tokens};
+use crate::kernels::{Choice, PackError, Packed, Runnable, Selection, Tokens};
 use crate::quant::trits::{Scales, Trits};
 use crate::threads::Parts;
 
@@ -13,7 +13,7 @@ use crate::threads::Parts;
 const CHUNK_BYTES: usize = 128 << 10;
 
 /// A matrix of trits, packed for the kernels that were chosen for its shape.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ternary {
     weights: Packed,
     scales: Packing,
@@ -23,7 +23,7 @@ pub struct Ternary {
 }
 
 /// Scales in the order in which results arrive.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Packing {
     Tensor(f32),
     /// For each panel, block and row.
@@ -41,20 +41,30 @@ impl Ternary {
     /// # Errors
     /// Where no kernel serves the shape, or the matrix cannot be packed.
     pub fn new(name: &str, trits: &Trits, selection: &Selection) -> Result<Self, LinearError> {
-        let (n, k) = (trits.n, trits.k);
-        let block = match &trits.scales {
-            Scales::Block { size, .. } => *size,
-            Scales::Tensor(_) | Scales::Row(_) => k,
-        };
-        let choice =
-            selection.choose(n, k, block).map_err(|source| LinearError::Selection { name: name.into(), source })?;
-        let weights = Packed::new(choice.layout, n, k, block, &trits.codes)
-            .map_err(|source| LinearError::Pack { name: name.into(), source })?;
+        let block = block(trits);
+        let choice = selection
+            .choose(trits.n, trits.k, block)
+            .map_err(|source| LinearError::Selection { name: name.into(), source })?;
+        Self::with(trits, choice).map_err(|source| LinearError::Pack { name: name.into(), source })
+    }
+
+    /// Packs `trits` for kernels that were chosen already.
+    ///
+    /// # Errors
+    /// Where the matrix cannot be packed.
+    pub fn with(trits: &Trits, choice: Choice) -> Result<Self, PackError> {
+        let block = block(trits);
+        let weights = Packed::new(choice.layout, trits.n, trits.k, block, &trits.codes)?;
         let scales = match &trits.scales {
             Scales::Tensor(scale) => Packing::Tensor(*scale),
             Scales::Row(scales) | Scales::Block { scales, .. } => Packing::Blocks(pack_scales(&weights, scales)),
         };
         Ok(Ternary { weights, scales, block, choice })
+    }
+
+    /// Computes with other kernels from now on; they must read the layout that the weights are packed in, or refuse.
+    pub fn choose(&mut self, choice: Choice) {
+        self.choice = choice;
     }
 
     /// Output rows.
@@ -146,9 +156,9 @@ impl Ternary {
                 let step = x.step(token + t);
                 match &self.scales {
                     Packing::Tensor(scale) => {
-                        let step = step * scale;
+                        let step = step * f64::from(*scale);
                         for (y, &sum) in y.iter_mut().zip(&out[t * nr..]) {
-                            *y = sum as f32 * step;
+                            *y = (f64::from(sum) * step) as f32;
                         }
                     }
                     Packing::Blocks(scales) => {
@@ -159,11 +169,19 @@ impl Ternary {
                                 *y += sum as f32 * scale;
                             }
                         }
-                        y.iter_mut().for_each(|y| *y *= step);
+                        y.iter_mut().for_each(|y| *y = (f64::from(*y) * step) as f32);
                     }
                 }
             }
         }
+    }
+}
+
+/// Weights that share a scale within a row.
+fn block(trits: &Trits) -> usize {
+    match &trits.scales {
+        Scales::Block { size, .. } => *size,
+        Scales::Tensor(_) | Scales::Row(_) => trits.k,
     }
 }
 

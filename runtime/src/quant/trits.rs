@@ -217,7 +217,7 @@ fn pack_planes(codes: &[u8; 128], out: &mut [u8; 32], shifts: [u32; 4]) {
 /// The base-3 digits of a byte, read as a fraction of 256: multiplying by 3 moves the next digit before the point.
 #[inline(always)]
 fn digit(byte: u8, power: u8) -> u8 {
-    (u16::from(byte.wrapping_mul(power)) * 3 >> 8) as u8
+    ((u16::from(byte.wrapping_mul(power)) * 3) >> 8) as u8
 }
 
 const POWERS: [u8; 5] = [1, 3, 9, 27, 81];

@@ -17,7 +17,7 @@ pub enum Error {
     Empty,
     /// A logit is NaN or +∞: the computation that made it went wrong, and any choice would be a guess.
     #[error(
-        "the logit of token {id} is {value}; the model's weights or a kernel are broken (`tritune inspect` shows both)"
+        "the logit of token {id} is {value}; the file is damaged or a kernel is wrong: download the model again, or report the kernel"
     )]
     Logit {
         /// The first such token.

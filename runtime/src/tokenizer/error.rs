@@ -1,6 +1,9 @@
-use super::{split, vocabulary};
+use std::path::PathBuf;
 
-/// Why a vocabulary makes no tokenizer, or a text or ids cannot be served. Whoever knows the file's name adds it.
+use super::{split, vocabulary};
+use crate::gguf;
+
+/// Why a vocabulary makes no tokenizer, or a text or ids cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -72,12 +75,12 @@ pub enum Error {
         limit: usize,
     },
     /// The text has a character that no token can write.
-    #[error("no token of the vocabulary can write {0:?}")]
+    #[error("no token of the vocabulary can write {0}")]
     Unwritable(String),
-    /// The text has a run of white space too long for the pre-tokenizer's expression.
-    #[error("the text has more than {limit} white-space characters in a row; shorten the run")]
-    WhiteSpace {
-        /// The longest run served.
+    /// The text has a word too long for the pre-tokenizer's expression.
+    #[error("the text has a word, or a run of white space, of more than {limit} bytes; break it up")]
+    Word {
+        /// The longest served, in bytes of the vocabulary's alphabet.
         limit: usize,
     },
     /// An id to be decoded is not in the vocabulary.
@@ -87,6 +90,17 @@ pub enum Error {
         id: u32,
         /// The vocabulary's size.
         tokens: usize,
+    },
+    /// The GGUF file lacks a key or has it with another type.
+    #[error(transparent)]
+    Gguf(#[from] gguf::Error),
+    /// The vocabulary of a GGUF file makes no tokenizer.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its vocabulary.
+        source: Box<Error>,
     },
     /// The `tokenizers` library refused.
     #[error("the tokenizers library: {0}")]

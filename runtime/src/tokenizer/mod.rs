@@ -24,13 +24,15 @@ pub use error::Error;
 pub use stream::Stream;
 pub use vocabulary::Vocabulary;
 
+use crate::gguf;
 use spellings::Spellings;
 use vocabulary::Role;
 
 /// SentencePiece's sign for a space.
 const SPACE: char = '▁';
-/// White-space characters in a row that the pre-tokenizers' expressions can take.
-const LONGEST_WHITE_SPACE: usize = 100_000;
+/// Bytes of a word that the pre-tokenizers' expressions can surely take: their engine gives up after a million steps
+/// back, and the library then leaves the rest of the text uncut without a word.
+const LONGEST_WORD: usize = 500_000;
 
 /// How special tokens in a text are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +103,13 @@ impl Tokenizer {
         build::build(vocabulary)
     }
 
+    /// The tokenizer of a GGUF file; errors name the file.
+    pub fn from_gguf(file: &gguf::File) -> Result<Tokenizer, Error> {
+        let vocabulary = Vocabulary::from_gguf(file)?;
+        Tokenizer::new(vocabulary)
+            .map_err(|error| Error::File { path: file.path().to_owned(), source: Box::new(error) })
+    }
+
     /// The ids of `text`. BOS and EOS are added at most once: not where the text already spells them.
     pub fn encode(&self, text: &str, special: Special) -> Result<Vec<u32>, Error> {
         let spellings = match special {
@@ -137,15 +146,14 @@ impl Tokenizer {
         }
         match &self.kind {
             Kind::ByteLevel(steps) => {
-                // The library's expressions give up on longer runs and would leave the rest of the text uncut.
-                if text.split(|c: char| !c.is_whitespace()).any(|run| run.len() > LONGEST_WHITE_SPACE) {
-                    return Err(Error::WhiteSpace { limit: LONGEST_WHITE_SPACE });
-                }
                 let mut words = PreTokenizedString::from(text);
                 for step in steps {
                     step.pre_tokenize(&mut words)?;
                 }
                 for (word, ..) in words.get_splits(OffsetReferential::Normalized, OffsetType::None) {
+                    if word.len() > LONGEST_WORD {
+                        return Err(Error::Word { limit: LONGEST_WORD });
+                    }
                     self.encode_word(word, ids)?;
                 }
                 Ok(())
@@ -275,3 +283,6 @@ impl Tokenizer {
         &self.decisions
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,8 @@ enum Step {
 /// The one meant by files that name none: published BitNet b1.58 2B4T files do not.
 pub(super) const UNNAMED: &str = "llama-bpe";
 
-/// Every pre-tokenizer known. The expressions are those of the models' own tokenizer.json files.
+/// Every pre-tokenizer known. The expressions are those of the models' own tokenizer.json files; `falcon_e` is read as
+/// the one engine that knew it reads it.
 const PRE_TOKENIZERS: [PreTokenizer; 5] = [
     PreTokenizer {
         names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon_e"],

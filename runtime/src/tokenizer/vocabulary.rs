@@ -1,4 +1,5 @@
 use super::Error;
+use crate::gguf;
 
 /// The values of `tokenizer.ggml.model` that are known.
 pub(super) const MODELS: [&str; 2] = ["gpt2", "llama"];
@@ -60,6 +61,28 @@ impl Role {
 }
 
 impl Vocabulary {
+    /// Reads the keys of a GGUF file. The model and the tokens must be there; every key must have its type.
+    pub fn from_gguf(file: &gguf::File) -> Result<Vocabulary, gguf::Error> {
+        Ok(Vocabulary {
+            model: file.str("tokenizer.ggml.model")?.to_owned(),
+            pre: file.opt_str("tokenizer.ggml.pre")?.map(str::to_owned),
+            tokens: file.strings("tokenizer.ggml.tokens")?.iter().map(str::to_owned).collect(),
+            scores: file.opt_f32s("tokenizer.ggml.scores")?.unwrap_or_default(),
+            token_types: file.opt_i32s("tokenizer.ggml.token_type")?.unwrap_or_default(),
+            merges: (file.opt_strings("tokenizer.ggml.merges")?.into_iter())
+                .flat_map(|merges| merges.iter().map(str::to_owned))
+                .collect(),
+            bos: file.opt_u32("tokenizer.ggml.bos_token_id")?,
+            eos: file.opt_u32("tokenizer.ggml.eos_token_id")?,
+            eot: file.opt_u32("tokenizer.ggml.eot_token_id")?,
+            eom: file.opt_u32("tokenizer.ggml.eom_token_id")?,
+            unknown: file.opt_u32("tokenizer.ggml.unknown_token_id")?,
+            add_bos: file.opt_bool("tokenizer.ggml.add_bos_token")?,
+            add_eos: file.opt_bool("tokenizer.ggml.add_eos_token")?,
+            add_space_prefix: file.opt_bool("tokenizer.ggml.add_space_prefix")?,
+        })
+    }
+
     /// Checks that the arrays fit together and that special ids are in range; gives each token's role.
     pub(super) fn roles(&self) -> Result<Vec<Role>, Error> {
         let tokens = self.tokens.len();

@@ -1,0 +1,183 @@
+//! One kernel, one case, one pass: the path that a model takes, over weights that are in no cache.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use tritune_codegen::{KernelId, Layout, Op};
+use tritune_tuning::case::Case;
+use tritune_tuning::search::Measure;
+
+use crate::kernels::{Choice, PackError, Runnable, reference};
+use crate::linear::{Activations, Linear, LinearError, Ternary, project};
+use crate::quant::trits::{Scales, Trits};
+use crate::threads::Pool;
+
+/// A pool of weights is this many times as large as the last-level cache, so that none of it survives a round.
+const POOL_CACHES: u64 = 2;
+/// The last-level cache where the machine does not tell.
+const USUAL_CACHE: u64 = 64 << 20;
+/// Matrices that a pass goes through at most: a gemm is long enough alone.
+const GEMM_MATRICES: usize = 1;
+
+/// Runs candidates for the tuner.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    kernels: &'a [Runnable],
+    /// Bytes of a pool of weights.
+    pool_bytes: usize,
+    threads: Option<Pool>,
+    work: Option<Work>,
+}
+
+/// What the candidates of one case share.
+#[derive(Debug)]
+struct Work {
+    case: Case,
+    trits: Trits,
+    x: Activations,
+    y: Vec<f32>,
+    /// Matrices to go through, for each layout; and the one to begin the next pass with.
+    pools: HashMap<Layout, (Vec<Linear>, usize)>,
+}
+
+/// Why a candidate is out.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// Its integers are not the reference's.
+    #[error("token {token}, row {row}: {found} where {expected} is right")]
+    Wrong {
+        /// Token.
+        token: usize,
+        /// Output row.
+        row: usize,
+        /// What it computed.
+        found: f32,
+        /// What the reference computes.
+        expected: i32,
+    },
+    /// It could not be run.
+    #[error(transparent)]
+    Linear(#[from] LinearError),
+    /// Its weights could not be packed.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// It is not among the kernels at hand.
+    #[error("the kernel is not compiled in, or not for this machine")]
+    Missing,
+    /// A pass was asked for that had not been prepared.
+    #[error("the case was not prepared")]
+    Unprepared,
+}
+
+impl<'a> Bench<'a> {
+    /// Runs some of `kernels`, over pools of weights that exceed a last-level cache of so many bytes.
+    pub fn new(kernels: &'a [Runnable], last_level_cache: Option<u64>) -> Self {
+        let pool_bytes = (POOL_CACHES * last_level_cache.unwrap_or(USUAL_CACHE)) as usize;
+        Bench { kernels, pool_bytes, threads: None, work: None }
+    }
+
+    fn kernel(&self, id: KernelId) -> Result<Runnable, BenchError> {
+        self.kernels.iter().find(|kernel| kernel.id() == id).copied().ok_or(BenchError::Missing)
+    }
+}
+
+impl Work {
+    fn new(case: Case, pool: &Pool) -> Result<Self, LinearError> {
+        let (n, k) = (case.shape.n, case.shape.k);
+        let codes = (0..n * k).map(|i| code(i as u64)).collect();
+        let mut x = Activations::new();
+        for (token, row) in x.rows_mut(case.m, k).chunks_exact_mut(k).enumerate() {
+            // Integers of which the largest is 127: they are their own int8 values, and sums come out unscaled.
+            row.iter_mut().enumerate().for_each(|(i, x)| *x = f32::from((token * 7 + i * 31) as u8 as i8).max(-127.0));
+            row[token % k] = 127.0;
+        }
+        // Beforehand: a model quantises once for several matrices.
+        x.quantize(pool)?;
+        let trits = Trits { n, k, codes, scales: Scales::Tensor(1.0) };
+        Ok(Work { case, trits, x, y: vec![0.0; case.m * n], pools: HashMap::new() })
+    }
+
+    /// Compares y with the reference: all rows, for the first token and the last.
+    fn compare(&self) -> Result<(), BenchError> {
+        let (n, k) = (self.trits.n, self.trits.k);
+        for token in [0, self.case.m - 1] {
+            let x: Vec<i8> = self.x.rows()[token * k..][..k].iter().map(|x| *x as i8).collect();
+            for (row, codes) in self.trits.codes.chunks_exact(k).enumerate() {
+                let expected: i32 = reference::products(codes, &x, k).sum();
+                let found = self.y[token * n + row];
+                if found != expected as f32 {
+                    return Err(BenchError::Wrong { token, row, found, expected });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Trit + 1, as random as it need be (SplitMix64's finaliser).
+fn code(i: u64) -> u8 {
+    let z = (i ^ (i >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) % 3) as u8
+}
+
+impl Measure for Bench<'_> {
+    type Error = BenchError;
+
+    fn prepare(&mut self, kernel: KernelId, case: &Case) -> Result<(), BenchError> {
+        let runnable = self.kernel(kernel)?;
+        if self.threads.as_ref().is_none_or(|pool| pool.threads() != case.threads) {
+            self.threads = Some(Pool::new(case.threads));
+        }
+        let Some(pool) = &self.threads else { return Err(BenchError::Unprepared) };
+        let work = match self.work.take() {
+            Some(work) if work.case == *case => work,
+            _ => Work::new(*case, pool)?,
+        };
+        let work = self.work.insert(work);
+        let layout = kernel.layout();
+        if !work.pools.contains_key(&layout) {
+            let first = Ternary::with(&work.trits, Choice::only(runnable))?;
+            let copies = (self.pool_bytes / first.bytes()).max(1);
+            let matrices = (0..copies).map(|_| Linear::Ternary(first.clone())).collect();
+            work.pools.insert(layout, (matrices, 0));
+        }
+        let Some((matrices, _)) = work.pools.get_mut(&layout) else { return Err(BenchError::Unprepared) };
+        choose(&mut matrices[..1], runnable);
+        work.y.fill(f32::NAN);
+        project(pool, &mut work.x, [(&matrices[0], &mut work.y)])?;
+        work.compare()
+    }
+
+    fn time(&mut self, kernel: KernelId, case: &Case) -> Result<f64, BenchError> {
+        let runnable = self.kernel(kernel)?;
+        let (Some(pool), Some(work)) = (&self.threads, &mut self.work) else { return Err(BenchError::Unprepared) };
+        let Some((matrices, next)) = work.pools.get_mut(&kernel.layout()) else { return Err(BenchError::Unprepared) };
+        let count = match case.op {
+            Op::Gemv => matrices.len(),
+            Op::Gemm => GEMM_MATRICES.min(matrices.len()),
+        };
+        let begin = if *next + count > matrices.len() { 0 } else { *next };
+        *next = begin + count;
+        let matrices = &mut matrices[begin..begin + count];
+        choose(matrices, runnable);
+        let start = Instant::now();
+        for matrix in matrices {
+            project(pool, &mut work.x, [(matrix, &mut work.y)])?;
+        }
+        Ok(start.elapsed().as_secs_f64() / count as f64)
+    }
+
+    fn finish(&mut self, _case: &Case) {
+        self.work = None;
+    }
+}
+
+/// Lets matrices be computed by one kernel, whose layout they are packed in.
+fn choose(matrices: &mut [Linear], kernel: Runnable) {
+    for matrix in matrices {
+        if let Linear::Ternary(ternary) = matrix {
+            ternary.choose(Choice::only(kernel));
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Tuning with the kernels that are compiled in, on the machine at hand.
+//!
+//! What is tried, how it is judged and what the results look like is [`tritune_tuning`]'s; here are the clock, the weights
+//! and the kernels.
+
+mod bandwidth;
+mod bench;
+
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+pub use bandwidth::bandwidth;
+pub use bench::{Bench, BenchError};
+
+use tritune_codegen::{Isa, KernelId, Op};
+use tritune_tuning::case::Case;
+use tritune_tuning::machine::Machine;
+use tritune_tuning::pick::{self, Weighting};
+use tritune_tuning::results::{Results, SCHEMA, Source};
+use tritune_tuning::search::{Observer, Search};
+use tritune_tuning::shapes::Shape;
+use tritune_tuning::space::{self, SpaceError};
+
+use crate::kernels::{KERNELS, Kernel, Runnable, detected};
+
+/// Tokens that stand for a prompt.
+const PROMPT: usize = 128;
+
+/// What to tune, and for how long.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Shapes of weights.
+    pub shapes: Vec<Shape>,
+    /// Numbers of threads.
+    pub threads: Vec<usize>,
+    /// Instruction sets; those that no other one on this machine extends, where empty.
+    pub isas: Vec<Isa>,
+    /// Wall-clock time for all measuring.
+    pub budget: Duration,
+    /// The command line, for the record.
+    pub command: String,
+}
+
+impl Tuning {
+    /// Measures, and settles what each shape is to be computed with.
+    ///
+    /// Set `interrupt` to stop between two passes: the results then hold what was measured, and say that they are not
+    /// complete.
+    ///
+    /// # Errors
+    /// Where a space file is damaged, or no compiled-in kernel is a candidate.
+    pub fn run(&self, interrupt: &AtomicBool, observer: &mut impl Observer) -> Result<Results, TuneError> {
+        let isas = if self.isas.is_empty() { best_isas() } else { self.isas.clone() };
+        let kernels: Vec<Runnable> =
+            KERNELS.iter().filter(|kernel| isas.contains(&kernel.id.isa)).filter_map(Kernel::detect).collect();
+        if kernels.is_empty() {
+            return Err(TuneError::NoCandidates { isas: isas.iter().map(Isa::to_string).collect() });
+        }
+        let defaults: Vec<KernelId> =
+            space::defaults(isas.iter().copied())?.into_iter().filter(|id| detected(id.isa)).collect();
+        // Defaults first: they are what every other candidate is compared with.
+        let mut candidates: Vec<KernelId> = defaults.clone();
+        candidates.extend(kernels.iter().map(Runnable::id).filter(|id| !defaults.contains(id)));
+        let machine = Machine::detect(Isa::ALL.into_iter().filter(|isa| detected(*isa)));
+        let bandwidths = self.threads.iter().map(|&threads| bandwidth(threads)).collect();
+        let cases = Case::list(&self.shapes, &self.threads, &candidates, &[PROMPT]);
+        let search = Search { cases: &cases, candidates: &candidates, budget: self.budget, interrupt };
+        let findings = search.run(&mut Bench::new(&kernels, machine.last_level_cache()), observer);
+        let picks = pick::choose(&findings.samples, &defaults, Weighting::default());
+        let mut picked: Vec<KernelId> = picks.iter().map(|pick| pick.kernel).collect();
+        picked.sort_unstable();
+        picked.dedup();
+        let source = |id: &KernelId| {
+            let kernel = kernels.iter().find(|kernel| kernel.id() == *id)?;
+            Some(Source { name: *id, source: kernel.source().into() })
+        };
+        Ok(Results {
+            schema: SCHEMA,
+            complete: findings.complete,
+            date: Results::now(),
+            command: self.command.clone(),
+            compiler: env!("TRITUNE_COMPILER").into(),
+            machine,
+            bandwidths,
+            kernels: picked.iter().filter_map(source).collect(),
+            picks,
+            samples: findings.samples,
+        })
+    }
+
+    /// Cases and candidates of a run, for an estimate beforehand: `(gemv, gemm)` candidates.
+    pub fn candidates(&self) -> (usize, usize) {
+        let isas = if self.isas.is_empty() { best_isas() } else { self.isas.clone() };
+        let count = |op| KERNELS.iter().filter(|kernel| kernel.id.op == op && isas.contains(&kernel.id.isa)).count();
+        (count(Op::Gemv), count(Op::Gemm))
+    }
+}
+
+/// This machine's instruction sets that no other of its instruction sets extends.
+pub fn best_isas() -> Vec<Isa> {
+    let here: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| detected(*isa)).collect();
+    here.iter().copied().filter(|isa| !here.iter().any(|other| other != isa && other.extends(*isa))).collect()
+}
+
+/// Why nothing was tuned.
+#[derive(Debug, thiserror::Error)]
+pub enum TuneError {
+    /// No kernel to measure.
+    #[error("no kernel for {} is compiled in that this machine runs; `tritune kernels` lists them", isas.join(", "))]
+    NoCandidates {
+        /// The instruction sets asked for.
+        isas: Vec<String>,
+    },
+    /// A damaged space.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
+}
