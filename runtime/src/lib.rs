@@ -3,8 +3,10 @@
 pub mod gguf;
 pub mod kernels;
 pub mod linear;
+pub mod model;
 pub mod quant;
 pub mod sample;
 pub mod threads;
 pub mod tokenizer;
 pub mod tune;
+pub mod vector;

@@ -1,14 +1,17 @@
 //! Linear layers: y\[m,n\] = x\[m,k\] · W\[n,k\]ᵀ, several matrices to a fork.
 
 mod activations;
+mod float;
 mod ternary;
 
 pub use activations::{Activations, NotFinite};
+pub use float::Float;
 pub use ternary::Ternary;
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::kernels::{CallError, PackError, SelectionError};
+use crate::quant;
 use crate::threads::{Parts, Pool};
 
 /// The weights of a linear layer.
@@ -16,6 +19,8 @@ use crate::threads::{Parts, Pool};
 pub enum Linear {
     /// Trits: int8 activations, exact integer products.
     Ternary(Ternary),
+    /// A float type: float activations.
+    Float(Float),
 }
 
 impl Linear {
@@ -23,6 +28,7 @@ impl Linear {
     pub fn n(&self) -> usize {
         match self {
             Linear::Ternary(ternary) => ternary.n(),
+            Linear::Float(float) => float.n(),
         }
     }
 
@@ -30,6 +36,7 @@ impl Linear {
     pub fn k(&self) -> usize {
         match self {
             Linear::Ternary(ternary) => ternary.k(),
+            Linear::Float(float) => float.k(),
         }
     }
 }
@@ -60,6 +67,9 @@ pub fn project<const N: usize>(
         for (linear, y) in &outputs {
             let done = match linear {
                 Linear::Ternary(ternary) => ternary.forward(x, pool.share(thread, ternary.panels(), 1), y),
+                Linear::Float(float) => {
+                    float.forward(x, pool.share(thread, float.n(), Float::grain(x.m())), y).map_err(LinearError::from)
+                }
             };
             if let Err(error) = done {
                 *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -106,6 +116,9 @@ pub enum LinearError {
         /// Why.
         source: PackError,
     },
+    /// Rows of a float matrix cannot be decoded.
+    #[error(transparent)]
+    Decode(#[from] quant::Error),
     /// A kernel refused its call.
     #[error(transparent)]
     Call(#[from] CallError),

@@ -1,0 +1,313 @@
+//! Keys and values of the tokens seen so far.
+
+use std::collections::TryReserveError;
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use multiversion::multiversion;
+
+/// How a key or value is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvType {
+    /// As computed.
+    F32,
+    /// Rounded to half precision: half the memory, and what other runtimes default to.
+    #[default]
+    F16,
+    /// int8 with one scale for each token and head, max|x| / 127: a quarter of the memory.
+    I8,
+}
+
+impl KvType {
+    /// Every type with its name in flags.
+    pub const NAMES: [(KvType, &str); 3] = [(KvType::F32, "f32"), (KvType::F16, "f16"), (KvType::I8, "i8")];
+
+    /// Bytes that a row of `width` elements takes.
+    pub fn row_bytes(self, width: usize) -> usize {
+        match self {
+            KvType::F32 => width * size_of::<f32>(),
+            KvType::F16 => width * size_of::<f16>(),
+            KvType::I8 => width + size_of::<f32>(),
+        }
+    }
+}
+
+impl fmt::Display for KvType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            KvType::F32 => "f32",
+            KvType::F16 => "f16",
+            KvType::I8 => "i8",
+        })
+    }
+}
+
+impl FromStr for KvType {
+    type Err = UnknownKvType;
+
+    fn from_str(name: &str) -> Result<Self, UnknownKvType> {
+        KvType::NAMES.into_iter().find(|(_, known)| *known == name).map(|(kv, _)| kv).ok_or(UnknownKvType(name.into()))
+    }
+}
+
+/// A name that is no [`KvType`]'s.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown type `{0}` of keys and values; known: f32, f16, i8")]
+pub struct UnknownKvType(String);
+
+/// Rows of one width, one a token.
+#[derive(Debug)]
+pub struct Rows {
+    width: usize,
+    store: Store,
+}
+
+#[derive(Debug)]
+enum Store {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    I8 { codes: Vec<i8>, scales: Vec<f32> },
+}
+
+impl Rows {
+    /// Room for `capacity` rows of `width` elements. The memory is touched only as rows are pushed.
+    ///
+    /// # Errors
+    /// Where the allocator refuses.
+    pub fn new(kv: KvType, width: usize, capacity: usize) -> Result<Self, TryReserveError> {
+        // A product that overflows becomes a capacity that the allocator refuses.
+        let elements = width.saturating_mul(capacity);
+        let store = match kv {
+            KvType::F32 => Store::F32(reserved(elements)?),
+            KvType::F16 => Store::F16(reserved(elements)?),
+            KvType::I8 => Store::I8 { codes: reserved(elements)?, scales: reserved(capacity)? },
+        };
+        Ok(Rows { width, store })
+    }
+
+    /// Appends one row.
+    pub fn push(&mut self, row: &[f32]) {
+        debug_assert_eq!(row.len(), self.width);
+        match &mut self.store {
+            Store::F32(rows) => rows.extend_from_slice(row),
+            Store::F16(rows) => {
+                let start = rows.len();
+                rows.resize(start + row.len(), f16::ZERO);
+                rows[start..].convert_from_f32_slice(row);
+            }
+            Store::I8 { codes, scales } => {
+                let largest = row.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+                let factor = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+                scales.push(largest / 127.0);
+                codes.extend(row.iter().map(|x| (x * factor).round() as i8));
+            }
+        }
+    }
+
+    /// The rows in `range` as f32, `[range, width]`: borrowed where they are stored so, else decoded into `scratch`,
+    /// which holds at least as many elements.
+    pub fn read<'a>(&'a self, range: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
+        let elements = range.start * self.width..range.end * self.width;
+        match &self.store {
+            Store::F32(rows) => &rows[elements],
+            Store::F16(rows) => {
+                let scratch = &mut scratch[..elements.len()];
+                rows[elements].convert_to_f32_slice(scratch);
+                scratch
+            }
+            Store::I8 { codes, scales } => {
+                let scratch = &mut scratch[..elements.len()];
+                decode_i8(&codes[elements], &scales[range], scratch);
+                scratch
+            }
+        }
+    }
+
+    /// Forgets all rows but the first `rows`.
+    pub fn truncate(&mut self, rows: usize) {
+        let elements = rows * self.width;
+        match &mut self.store {
+            Store::F32(rows) => rows.truncate(elements),
+            Store::F16(rows) => rows.truncate(elements),
+            Store::I8 { codes, scales } => {
+                codes.truncate(elements);
+                scales.truncate(rows);
+            }
+        }
+    }
+}
+
+fn reserved<T>(elements: usize) -> Result<Vec<T>, TryReserveError> {
+    let mut rows = Vec::new();
+    rows.try_reserve_exact(elements)?;
+    Ok(rows)
+}
+
+#[multiversion(targets = "simd")]
+fn decode_i8(codes: &[i8], scales: &[f32], out: &mut [f32]) {
+    let width = codes.len() / scales.len().max(1);
+    for ((codes, scale), out) in codes.chunks_exact(width).zip(scales).zip(out.chunks_exact_mut(width)) {
+        for (code, out) in codes.iter().zip(out) {
+            *out = f32::from(*code) * scale;
+        }
+    }
+}
+
+/// The keys and the values of one head in one layer.
+#[derive(Debug)]
+pub struct HeadCache {
+    /// One row a token.
+    pub keys: Rows,
+    /// One row a token.
+    pub values: Rows,
+}
+
+/// What a cache holds: counts and lengths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvShape {
+    /// Layers of the model.
+    pub layers: usize,
+    /// Heads of keys and values in a layer.
+    pub heads: usize,
+    /// Elements of a key.
+    pub key_length: usize,
+    /// Elements of a value.
+    pub value_length: usize,
+}
+
+impl KvShape {
+    /// Bytes for `tokens` tokens; `None` where that is no number of bytes.
+    pub fn bytes(&self, kv: KvType, tokens: usize) -> Option<usize> {
+        let token = kv.row_bytes(self.key_length) + kv.row_bytes(self.value_length);
+        token.checked_mul(self.heads)?.checked_mul(self.layers)?.checked_mul(tokens)
+    }
+}
+
+/// The keys and values of all layers, with room for a fixed number of tokens: nothing is allocated per token.
+#[derive(Debug)]
+pub struct KvCache {
+    layers: Vec<Vec<HeadCache>>,
+    capacity: usize,
+}
+
+impl KvCache {
+    /// Room for `capacity` tokens.
+    ///
+    /// # Errors
+    /// Where the allocator refuses.
+    pub fn new(kv: KvType, shape: KvShape, capacity: usize) -> Result<Self, TryReserveError> {
+        let head = || {
+            Ok::<_, TryReserveError>(HeadCache {
+                keys: Rows::new(kv, shape.key_length, capacity)?,
+                values: Rows::new(kv, shape.value_length, capacity)?,
+            })
+        };
+        let layer = || (0..shape.heads).map(|_| head()).collect();
+        Ok(KvCache { layers: (0..shape.layers).map(|_| layer()).collect::<Result<_, TryReserveError>>()?, capacity })
+    }
+
+    /// Tokens that there is room for.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The heads of a layer.
+    pub fn layer(&self, layer: usize) -> &[HeadCache] {
+        &self.layers[layer]
+    }
+
+    /// Appends tokens to a layer: `keys` is `[m, heads · key_length]`, `values` `[m, heads · value_length]`.
+    pub fn append(&mut self, layer: usize, keys: &[f32], values: &[f32]) {
+        let heads = &mut self.layers[layer];
+        let count = heads.len();
+        for (h, head) in heads.iter_mut().enumerate() {
+            for key in keys.chunks_exact(head.keys.width).skip(h).step_by(count) {
+                head.keys.push(key);
+            }
+            for value in values.chunks_exact(head.values.width).skip(h).step_by(count) {
+                head.values.push(value);
+            }
+        }
+    }
+
+    /// Forgets all tokens but the first `tokens`.
+    pub fn truncate(&mut self, tokens: usize) {
+        for head in self.layers.iter_mut().flatten() {
+            head.keys.truncate(tokens);
+            head.values.truncate(tokens);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(token: usize, width: usize) -> Vec<f32> {
+        (0..width).map(|i| ((token * width + i) as f32).sin()).collect()
+    }
+
+    #[test]
+    fn rows_come_back_within_their_precision() {
+        for (kv, tolerance) in [(KvType::F32, 0.0), (KvType::F16, 5e-4), (KvType::I8, 0.5 / 127.0 + 1e-6)] {
+            let mut rows = Rows::new(kv, 24, 10).unwrap();
+            for token in 0..10 {
+                rows.push(&row(token, 24));
+            }
+            let mut scratch = vec![0f32; 24 * 4];
+            let found = rows.read(3..7, &mut scratch);
+            let expected: Vec<f32> = (3..7).flat_map(|token| row(token, 24)).collect();
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() <= tolerance, "{kv}: {found} for {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_of_zeros_is_stored_as_zeros() {
+        for (kv, _) in KvType::NAMES {
+            let mut rows = Rows::new(kv, 8, 1).unwrap();
+            rows.push(&[0.0; 8]);
+            assert_eq!(rows.read(0..1, &mut [1.0; 8]), [0.0; 8]);
+        }
+    }
+
+    #[test]
+    fn heads_are_dealt_and_truncated() {
+        let shape = KvShape { layers: 2, heads: 3, key_length: 2, value_length: 4 };
+        for (kv, _) in KvType::NAMES {
+            let mut cache = KvCache::new(kv, shape, 4).unwrap();
+            let (keys, values) = (vec![1.0; 2 * 3 * 2], vec![1.0; 2 * 3 * 4]);
+            cache.append(1, &keys, &values);
+            let token: Vec<f32> = (0..6).map(|i| if i / 2 == 1 { 0.5 } else { 1.0 }).collect();
+            cache.append(1, &token, &values[..12]);
+            let mut scratch = vec![0f32; 16];
+            assert_eq!(cache.layer(1)[1].keys.read(2..3, &mut scratch), [0.5, 0.5]);
+            assert_eq!(cache.layer(1)[2].keys.read(2..3, &mut scratch), [1.0, 1.0]);
+            cache.truncate(1);
+            cache.append(1, &token, &values[..12]);
+            assert_eq!(cache.layer(1)[1].keys.read(1..2, &mut scratch), [0.5, 0.5]);
+        }
+    }
+
+    #[test]
+    fn sizes_are_what_the_types_say_and_overflow_is_seen() {
+        let shape = KvShape { layers: 30, heads: 5, key_length: 128, value_length: 128 };
+        assert_eq!(shape.bytes(KvType::F16, 4096), Some(30 * 5 * 256 * 2 * 4096));
+        assert_eq!(shape.bytes(KvType::I8, 1), Some(30 * 5 * (128 + 4) * 2));
+        assert_eq!(shape.bytes(KvType::F32, usize::MAX), None);
+        assert!(Rows::new(KvType::F32, usize::MAX, 2).is_err());
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for (kv, name) in KvType::NAMES {
+            assert_eq!((kv.to_string(), name.parse()), (name.to_string(), Ok(kv)));
+        }
+        assert!("q4".parse::<KvType>().unwrap_err().to_string().contains("f32, f16, i8"));
+    }
+}

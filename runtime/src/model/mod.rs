@@ -1,0 +1,76 @@
+//! Models: configuration, weights, and sessions that run them.
+
+pub mod activation;
+pub mod attention;
+pub mod config;
+pub mod forward;
+pub mod kv;
+pub mod norm;
+pub mod rope;
+pub mod session;
+pub mod weights;
+
+use crate::gguf;
+use crate::kernels::Selection;
+use crate::threads::Pool;
+
+pub use config::{Config, ConfigError, Decision};
+pub use forward::ForwardError;
+pub use kv::{KvShape, KvType};
+pub use session::{Session, SessionError, SessionOptions};
+pub use weights::{Weights, WeightsError};
+
+/// A model that is ready to run.
+#[derive(Debug)]
+pub struct Model {
+    config: Config,
+    weights: Weights,
+    pool: Pool,
+}
+
+/// A model that cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file is no sound GGUF file.
+    #[error(transparent)]
+    Gguf(#[from] gguf::Error),
+    /// The metadata are not understood.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A tensor cannot be used.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+}
+
+impl Model {
+    /// Makes the model in `file` ready to run: checks everything, then packs the ternary matrices for the kernels that
+    /// `selection` chooses. `progress(done, all)` counts matrices; it may be called from any thread.
+    ///
+    /// # Errors
+    /// What is wrong with the file, or not implemented.
+    pub fn load(
+        file: &gguf::File,
+        selection: &Selection,
+        pool: Pool,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Model, Error> {
+        let config = Config::read(file)?;
+        let weights = Weights::load(file, &config, selection, &pool, progress)?;
+        Ok(Model { config, weights, pool })
+    }
+
+    /// What the metadata say.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The threads that the model runs on.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}

@@ -1,0 +1,236 @@
+//! One conversation with a model: the tokens so far, their keys and values, and the buffers of the forward pass.
+
+use std::collections::TryReserveError;
+
+use crate::model::Model;
+use crate::model::forward::{Forward, ForwardError, LOGIT_ROWS};
+use crate::model::kv::{KvCache, KvShape, KvType};
+
+/// Tokens taken through the layers together: enough to make matrix products of them, few enough to stay in cache.
+pub const BATCH: usize = 512;
+
+/// What a session is to be like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// How keys and values are stored.
+    pub kv: KvType,
+    /// Tokens that there is to be room for; `None`: as many as the model was made for.
+    pub context: Option<usize>,
+}
+
+/// A session that could not be made, or could not take tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// A context of no tokens.
+    #[error("a context has room for at least one token")]
+    NoContext,
+    /// More memory than there is.
+    #[error(
+        "keys and values for {context} tokens as {kv} take {needed}; {available}. A smaller context, or i8 keys and \
+         values, take less"
+    )]
+    Memory {
+        /// Tokens.
+        context: usize,
+        /// How they are stored.
+        kv: KvType,
+        /// Bytes, for a person.
+        needed: String,
+        /// What there is.
+        available: String,
+    },
+    /// Nothing to feed.
+    #[error("no tokens to feed; the text must give at least one")]
+    Empty,
+    /// An id that the vocabulary does not have.
+    #[error("token id {id} (number {index} of those fed) is not in the vocabulary of {vocab} tokens")]
+    Token {
+        /// The id.
+        id: u32,
+        /// Where it stands.
+        index: usize,
+        /// Ids are below this.
+        vocab: usize,
+    },
+    /// More tokens than the context has room for.
+    #[error(
+        "{position} tokens and {more} more do not fit into a context of {context}; ask for a larger one, or shorten the \
+         text"
+    )]
+    Overrun {
+        /// Tokens already fed.
+        position: usize,
+        /// Tokens to feed.
+        more: usize,
+        /// Room.
+        context: usize,
+    },
+    /// The forward pass failed.
+    #[error(
+        "at position {from} (or up to {} after): {source}; the file is damaged, or the model needs a wider type of \
+         keys and values", to - from
+    )]
+    Forward {
+        /// First position of the batch.
+        from: usize,
+        /// Last position of the batch.
+        to: usize,
+        /// What failed.
+        source: ForwardError,
+    },
+}
+
+/// One sequence of tokens, fed in pieces.
+#[derive(Debug)]
+pub struct Session<'m> {
+    model: &'m Model,
+    cache: KvCache,
+    forward: Forward,
+    position: usize,
+    kv_bytes: usize,
+}
+
+impl<'m> Session<'m> {
+    /// An empty session.
+    ///
+    /// # Errors
+    /// A context of 0, or one whose keys and values do not fit into memory.
+    pub fn new(model: &'m Model, options: SessionOptions) -> Result<Self, SessionError> {
+        let config = model.config();
+        let SessionOptions { kv, context } = options;
+        let context = context.unwrap_or(config.context);
+        if context == 0 {
+            return Err(SessionError::NoContext);
+        }
+        let shape = KvShape {
+            layers: config.layers,
+            heads: config.heads.kv,
+            key_length: config.heads.key_length,
+            value_length: config.heads.value_length,
+        };
+        let refuse = |needed: Option<usize>, available: String| {
+            let needed = needed.map_or("more bytes than can be counted".into(), |bytes| format!("{} MiB", bytes >> 20));
+            SessionError::Memory { context, kv, needed, available }
+        };
+        let bytes = shape.bytes(kv, context).ok_or_else(|| refuse(None, "no machine has them".into()))?;
+        if let Some(available) = available_memory()
+            && bytes as u64 > available
+        {
+            return Err(refuse(Some(bytes), format!("{} MiB are available", available >> 20)));
+        }
+        let cache = KvCache::new(kv, shape, context)
+            .map_err(|error: TryReserveError| refuse(Some(bytes), error.to_string()))?;
+        let forward = Forward::new(config, context.min(BATCH), model.pool().threads());
+        Ok(Session { model, cache, forward, position: 0, kv_bytes: bytes })
+    }
+
+    /// Tokens fed so far.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Tokens that there is room for in all.
+    pub fn context(&self) -> usize {
+        self.cache.capacity()
+    }
+
+    /// Bytes that keys and values take when the context is full.
+    pub fn kv_bytes(&self) -> usize {
+        self.kv_bytes
+    }
+
+    /// Forgets all tokens but the first `tokens`; more than were fed means all of them.
+    pub fn rewind(&mut self, tokens: usize) {
+        self.position = tokens.min(self.position);
+        self.cache.truncate(self.position);
+    }
+
+    /// Feeds tokens and returns the logits `[vocab]` of the last one.
+    ///
+    /// # Errors
+    /// No tokens, ids out of range, more than fit; numbers that are not finite. The session then is as it was before,
+    /// save for whole batches of [`BATCH`] tokens that were taken.
+    pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], SessionError> {
+        self.check(tokens)?;
+        let mut last = 0..0;
+        for batch in tokens.chunks(BATCH) {
+            self.take(batch)?;
+            last = batch.len() - 1..batch.len();
+        }
+        let (model, position) = (self.model, self.position);
+        self.forward
+            .logits(model.pool(), model.config(), model.weights(), last)
+            .map_err(|source| SessionError::Forward { from: position - 1, to: position - 1, source })
+    }
+
+    /// Feeds tokens and hands `each` the logits `[vocab]` of every token from number `from` on, in order, with the
+    /// token's number among those fed.
+    ///
+    /// # Errors
+    /// Those of [`Session::feed`], and those of `each`.
+    pub fn feed_each<E: From<SessionError>>(
+        &mut self,
+        tokens: &[u32],
+        from: usize,
+        mut each: impl FnMut(usize, &[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.check(tokens)?;
+        let model = self.model;
+        let (config, mut done) = (model.config(), 0);
+        for batch in tokens.chunks(BATCH) {
+            let start = self.position;
+            self.take(batch)?;
+            let mut row = from.saturating_sub(done);
+            while row < batch.len() {
+                let rows = row..(row + LOGIT_ROWS).min(batch.len());
+                let logits = self
+                    .forward
+                    .logits(model.pool(), config, model.weights(), rows.clone())
+                    .map_err(|source| SessionError::Forward { from: start + row, to: start + rows.end - 1, source })?;
+                for (row, logits) in rows.clone().zip(logits.chunks_exact(config.vocab)) {
+                    each(done + row, logits)?;
+                }
+                row = rows.end;
+            }
+            done += batch.len();
+        }
+        Ok(())
+    }
+
+    fn check(&self, tokens: &[u32]) -> Result<(), SessionError> {
+        let (vocab, context) = (self.model.config().vocab, self.context());
+        if tokens.is_empty() {
+            return Err(SessionError::Empty);
+        }
+        if let Some((index, &id)) = tokens.iter().enumerate().find(|&(_, &id)| id as usize >= vocab) {
+            return Err(SessionError::Token { id, index, vocab });
+        }
+        if tokens.len() > context - self.position {
+            return Err(SessionError::Overrun { position: self.position, more: tokens.len(), context });
+        }
+        Ok(())
+    }
+
+    /// Takes one batch through the layers; on failure the session forgets it.
+    fn take(&mut self, batch: &[u32]) -> Result<(), SessionError> {
+        let Session { model, cache, forward, position, .. } = self;
+        let taken = forward.layers(model.pool(), model.config(), model.weights(), cache, batch, *position);
+        match taken {
+            Ok(()) => {
+                *position += batch.len();
+                Ok(())
+            }
+            Err(source) => {
+                cache.truncate(*position);
+                Err(SessionError::Forward { from: *position, to: *position + batch.len() - 1, source })
+            }
+        }
+    }
+}
+
+/// Bytes of memory that the system could give, where it says so (Linux).
+fn available_memory() -> Option<u64> {
+    let report = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = report.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}

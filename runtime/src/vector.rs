@@ -1,0 +1,135 @@
+//! The few operations on rows of f32 that are not matrix products, written over fixed lanes so that they vectorise.
+//!
+//! Sums are taken in a fixed order that depends on the length alone: results are the same on every machine, and for
+//! every number of threads. For the same reason nothing here is a fused multiply-add.
+
+use multiversion::multiversion;
+
+/// Partial sums of a reduction: two 512-bit vectors, or four 256-bit ones, so that additions do not wait for each other.
+const LANES: usize = 32;
+
+/// Folds partial sums pairwise: lane i takes lane i + half.
+#[inline(always)]
+fn fold(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Σ aᵢ·bᵢ over the shorter length; inlined, for callers that are compiled per instruction set themselves.
+#[inline(always)]
+pub(crate) fn dot_inlined(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0f32; LANES];
+    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let (a_rest, b_rest) = (a.remainder(), b.remainder());
+    for (a, b) in a.zip(b) {
+        for i in 0..LANES {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    fold(sums) + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
+}
+
+/// y += p·x; inlined like [`dot_inlined`].
+#[inline(always)]
+pub(crate) fn add_scaled_inlined(y: &mut [f32], p: f32, x: &[f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += p * x;
+    }
+}
+
+/// eˣ to about 2 units in the last place, within the finite normal numbers: −87 and below give about 10⁻³⁸, 88 and above
+/// about 10³⁸. NaN stays NaN. Cephes' reduction and polynomial (S. Moshier, `expf`), without branches.
+#[inline(always)]
+pub(crate) fn exp_inlined(x: f32) -> f32 {
+    /// Adding it rounds to an integer, which then stands in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 88.0);
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    // ln 2 in two parts: n times the first is exact.
+    let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_2e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 0.5;
+    let p = p * (r * r) + r + 1.0;
+    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+}
+
+/// Σ aᵢ·bᵢ over the shorter length.
+#[multiversion(targets = "simd")]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    dot_inlined(a, b)
+}
+
+/// y += x.
+#[multiversion(targets = "simd")]
+pub fn add(y: &mut [f32], x: &[f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += x;
+    }
+}
+
+/// y · factor, in place.
+#[multiversion(targets = "simd")]
+pub fn scale(y: &mut [f32], factor: f32) {
+    for y in y {
+        *y *= factor;
+    }
+}
+
+/// Whether no element is infinite or NaN.
+#[multiversion(targets = "simd")]
+pub fn all_finite(x: &[f32]) -> bool {
+    // No short cut: the loop then vectorises, and what is looked for is the exception.
+    x.iter().fold(true, |finite, x| finite & x.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dot_agrees_with_f64_at_every_length() {
+        for length in 0..130 {
+            let a: Vec<f32> = (0..length).map(|i| (i as f32 * 0.37).sin()).collect();
+            let b: Vec<f32> = (0..length).map(|i| (i as f32 * 0.73).cos()).collect();
+            let exact: f64 = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+            assert!((f64::from(dot(&a, &b)) - exact).abs() < 1e-5, "length {length}");
+        }
+    }
+
+    #[test]
+    fn exp_is_within_three_units_of_the_last_place() {
+        for i in -87_000..=88_000 {
+            let x = i as f32 / 1000.0;
+            let (exact, found) = (f64::from(x).exp(), f64::from(exp_inlined(x)));
+            assert!((found / exact - 1.0).abs() < 3.0 * f64::from(f32::EPSILON), "exp({x}) = {found}, not {exact}");
+        }
+    }
+
+    #[test]
+    fn exp_of_the_extremes() {
+        assert!(exp_inlined(f32::NAN).is_nan());
+        assert!((0.0..1e-37).contains(&exp_inlined(f32::NEG_INFINITY)));
+        assert!(exp_inlined(f32::INFINITY) > 1e38);
+    }
+
+    #[test]
+    fn one_bad_element_is_found() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = vec![1f32; 77];
+            assert!(all_finite(&x));
+            x[76] = bad;
+            assert!(!all_finite(&x));
+        }
+    }
+}
