@@ -54,6 +54,35 @@ impl Isa {
         }
     }
 
+    /// Whether the machine that this process runs on has all of [`Isa::features`].
+    pub fn detected(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            match self {
+                Isa::Scalar => true,
+                Isa::Avx2 => has!("avx2"),
+                Isa::AvxVnni => has!("avx2") && has!("avxvnni"),
+                Isa::Avx512Vnni => has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512vnni"),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self == Isa::Scalar
+        }
+    }
+
+    /// The instruction sets of this machine, plainest first.
+    pub fn here() -> Vec<Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.detected()).collect()
+    }
+
+    /// Those of this machine's instruction sets that no other one of them extends: where the fastest kernels are.
+    pub fn best_here() -> Vec<Isa> {
+        let here = Isa::here();
+        here.iter().copied().filter(|isa| !here.iter().any(|other| other != isa && other.extends(*isa))).collect()
+    }
+
     /// Bytes in one vector register of this instruction set.
     pub const fn vector_bytes(self) -> usize {
         match self {

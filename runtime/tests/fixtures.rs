@@ -5,7 +5,7 @@ mod shared;
 use std::path::Path;
 
 use tritune::gguf::File;
-use tritune::kernels::{Force, Isa, Selection, detected};
+use tritune::kernels::{Force, Isa, Selection};
 use tritune::model::{KvType, Model, Session, SessionError, SessionOptions};
 use tritune::threads::Pool;
 
@@ -94,7 +94,7 @@ fn every_instruction_set_and_number_of_threads_computes_the_expected_logits() {
         let Expected { tokens, logits: expected } = Expected::read(&folder, name);
         let vocab = expected.len() / tokens.len();
         let mut first: Option<Vec<f32>> = None;
-        for isa in Isa::ALL.into_iter().filter(|isa| detected(*isa)) {
+        for isa in Isa::here() {
             let [one, two] = [1, 2].map(|threads| {
                 let model = load(&path, Some(Force::Isa(isa)), threads);
                 let (whole, steps) = (logits(&model, &tokens), stepwise(&model, &tokens));

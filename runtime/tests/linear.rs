@@ -1,7 +1,7 @@
 //! Linear layers against a plain product, on every instruction set, for every way in which weights are scaled.
 
 use proptest::prelude::*;
-use tritune::kernels::{Force, Isa, Selection, detected};
+use tritune::kernels::{Force, Isa, Selection};
 use tritune::linear::{Activations, Linear, Ternary, project};
 use tritune::quant::trits::{Scales, Trits};
 use tritune::threads::Pool;
@@ -71,7 +71,7 @@ proptest! {
         let trits = Trits { n, k, codes, scales };
         let x: Vec<f32> = (0..m * k).map(|i| ((i as u64 ^ seed) % 2001) as f32 - 1000.0).collect();
         let expected = expected(&trits, &x);
-        for isa in Isa::ALL.into_iter().filter(|isa| detected(*isa)) {
+        for isa in Isa::here() {
             for threads in [1, 2, 3] {
                 prop_assert_eq!(&computed(&trits, &x, isa, threads), &expected, "{} on {} threads", isa, threads);
             }

@@ -16,7 +16,7 @@ pub mod self_check;
 pub use generated::KERNELS;
 pub use packed::{MAX_K, PackError, Packed};
 pub use picks::{Pick, Picks};
-pub use runnable::{Args, CallError, Kernel, Runnable, Tokens, detected};
+pub use runnable::{Args, CallError, Kernel, Runnable, Tokens};
 pub use selection::{Choice, Force, Selection, SelectionError, Source};
 
 pub use tritune_codegen::{Isa, KernelId, Layout, Method, NameError, Op, Tile, Weights};

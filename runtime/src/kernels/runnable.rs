@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tritune_codegen::{Isa, KernelId, Layout};
+use tritune_codegen::{KernelId, Layout};
 
 use super::packed::Packed;
 
@@ -51,7 +51,7 @@ impl Kernel {
 
     /// The kernel as something that can be called, if this machine has its instruction set.
     pub fn detect(&'static self) -> Option<Runnable> {
-        detected(self.id.isa).then_some(Runnable(self))
+        self.id.isa.detected().then_some(Runnable(self))
     }
 
     /// Calls the generated function.
@@ -61,26 +61,6 @@ impl Kernel {
     pub(super) unsafe fn call(&self, args: &Args) {
         // SAFETY: the caller's promise is the function's.
         unsafe { (self.run)(args) }
-    }
-}
-
-/// Whether this machine has all features of an instruction set.
-pub fn detected(isa: Isa) -> bool {
-    match isa {
-        Isa::Scalar => true,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => is_x86_feature_detected!("avx2"),
-        #[cfg(target_arch = "x86_64")]
-        Isa::AvxVnni => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni"),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => {
-            is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512vnni")
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => false,
     }
 }
 

@@ -7,7 +7,7 @@ use tritune_codegen::{Isa, KernelId, Layout, NameError};
 
 use super::generated::{DEFAULTS, KERNELS};
 use super::picks::Picks;
-use super::runnable::{Kernel, Runnable, detected};
+use super::runnable::{Kernel, Runnable};
 use super::self_check;
 
 /// An instruction set or kernel that must be used.
@@ -131,7 +131,7 @@ impl Selection {
                 Some(id.isa)
             }
         };
-        if let Some(isa) = isa.filter(|isa| !detected(*isa)) {
+        if let Some(isa) = isa.filter(|isa| !isa.detected()) {
             return Err(SelectionError::NotHere { isa });
         }
         Ok(Selection { table, force, threads, picks })
@@ -153,7 +153,7 @@ impl Selection {
             Some(Force::Isa(isa)) | Some(Force::Kernel(KernelId { isa, .. })) => {
                 std::iter::successors(Some(isa), |isa| isa.below()).collect()
             }
-            None => Isa::ALL.into_iter().rev().filter(|isa| detected(*isa)).collect(),
+            None => Isa::here().into_iter().rev().collect(),
         }
     }
 
@@ -201,7 +201,9 @@ impl Selection {
                 if let Some(pick) = self.picks.find(n, k, self.threads)
                     && pick.kernels.first().is_some_and(|id| fits(id.layout()))
                 {
-                    menus.push((Source::Tuned { machine: pick.machine.into() }, pick.kernels.to_vec()));
+                    let mut menu = pick.kernels.to_vec();
+                    menu.extend(pick.kernels.iter().flat_map(|id| self.companions(*id, &isas)));
+                    menus.push((Source::Tuned { machine: pick.machine.into() }, menu));
                 }
             }
         }

@@ -6,13 +6,14 @@
 mod bandwidth;
 mod bench;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use bandwidth::bandwidth;
 pub use bench::{Bench, BenchError};
 
-use tritune_codegen::{Isa, KernelId, Op};
+use tritune_codegen::{Isa, KernelId, Layout};
 use tritune_tuning::case::Case;
 use tritune_tuning::machine::Machine;
 use tritune_tuning::pick::{self, Weighting};
@@ -21,7 +22,7 @@ use tritune_tuning::search::{Observer, Search};
 use tritune_tuning::shapes::Shape;
 use tritune_tuning::space::{self, SpaceError};
 
-use crate::kernels::{KERNELS, Kernel, Runnable, detected};
+use crate::kernels::{KERNELS, Kernel, Runnable};
 
 /// Tokens that stand for a prompt.
 const PROMPT: usize = 128;
@@ -50,20 +51,20 @@ impl Tuning {
     /// # Errors
     /// Where a space file is damaged, or no compiled-in kernel is a candidate.
     pub fn run(&self, interrupt: &AtomicBool, observer: &mut impl Observer) -> Result<Results, TuneError> {
-        let isas = if self.isas.is_empty() { best_isas() } else { self.isas.clone() };
+        let isas = if self.isas.is_empty() { Isa::best_here() } else { self.isas.clone() };
         let kernels: Vec<Runnable> =
             KERNELS.iter().filter(|kernel| isas.contains(&kernel.id.isa)).filter_map(Kernel::detect).collect();
         if kernels.is_empty() {
             return Err(TuneError::NoCandidates { isas: isas.iter().map(Isa::to_string).collect() });
         }
         let defaults: Vec<KernelId> =
-            space::defaults(isas.iter().copied())?.into_iter().filter(|id| detected(id.isa)).collect();
+            space::defaults(isas.iter().copied())?.into_iter().filter(|id| id.isa.detected()).collect();
         // Defaults first: they are what every other candidate is compared with.
         let mut candidates: Vec<KernelId> = defaults.clone();
         candidates.extend(kernels.iter().map(Runnable::id).filter(|id| !defaults.contains(id)));
-        let machine = Machine::detect(Isa::ALL.into_iter().filter(|isa| detected(*isa)));
+        let machine = Machine::detect(Isa::here());
         let bandwidths = self.threads.iter().map(|&threads| bandwidth(threads)).collect();
-        let cases = Case::list(&self.shapes, &self.threads, &candidates, &[PROMPT]);
+        let cases = telling(Case::list(&self.shapes, &self.threads, &candidates, &[PROMPT]), &candidates);
         let search = Search { cases: &cases, candidates: &candidates, budget: self.budget, interrupt };
         let findings = search.run(&mut Bench::new(&kernels, machine.last_level_cache()), observer);
         let picks = pick::choose(&findings.samples, &defaults, Weighting::default());
@@ -87,19 +88,16 @@ impl Tuning {
             samples: findings.samples,
         })
     }
-
-    /// Cases and candidates of a run, for an estimate beforehand: `(gemv, gemm)` candidates.
-    pub fn candidates(&self) -> (usize, usize) {
-        let isas = if self.isas.is_empty() { best_isas() } else { self.isas.clone() };
-        let count = |op| KERNELS.iter().filter(|kernel| kernel.id.op == op && isas.contains(&kernel.id.isa)).count();
-        (count(Op::Gemv), count(Op::Gemm))
-    }
 }
 
-/// This machine's instruction sets that no other of its instruction sets extends.
-pub fn best_isas() -> Vec<Isa> {
-    let here: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| detected(*isa)).collect();
-    here.iter().copied().filter(|isa| !here.iter().any(|other| other != isa && other.extends(*isa))).collect()
+/// The cases that every layout has candidates for. The others would decide for a layout by having no rival in it; what
+/// is asked of them at run time is served in pieces by the kernels of these.
+fn telling(cases: Vec<Case>, candidates: &[KernelId]) -> Vec<Case> {
+    let layouts = |suits: &dyn Fn(&KernelId) -> bool| -> BTreeSet<Layout> {
+        candidates.iter().filter(|kernel| suits(kernel)).map(KernelId::layout).collect()
+    };
+    let most = cases.iter().map(|case| layouts(&|kernel| case.suits(kernel)).len()).max().unwrap_or(0);
+    cases.into_iter().filter(|case| layouts(&|kernel| case.suits(kernel)).len() == most).collect()
 }
 
 /// Why nothing was tuned.
