@@ -93,6 +93,26 @@ pub fn all_finite(x: &[f32]) -> bool {
     x.iter().fold(true, |finite, x| finite & x.is_finite())
 }
 
+/// ln Σ exp(xᵢ), as if in f64 to about 10⁻⁶.
+#[multiversion(targets = "simd")]
+pub fn log_sum_exp(x: &[f32]) -> f64 {
+    /// Terms that are summed in f32.
+    const RUN: usize = 1024;
+    let max = x.iter().fold(f32::NEG_INFINITY, |max, &x| if x > max { x } else { max });
+    let mut sum = 0f64;
+    for run in x.chunks(RUN) {
+        let mut sums = [0f32; LANES];
+        let (chunks, rest) = run.as_chunks::<LANES>();
+        for chunk in chunks {
+            for i in 0..LANES {
+                sums[i] += exp_inlined(chunk[i] - max);
+            }
+        }
+        sum += f64::from(fold(sums) + rest.iter().map(|x| exp_inlined(x - max)).sum::<f32>());
+    }
+    f64::from(max) + sum.ln()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +141,15 @@ mod tests {
         assert!(exp_inlined(f32::NAN).is_nan());
         assert!((0.0..1e-37).contains(&exp_inlined(f32::NEG_INFINITY)));
         assert!(exp_inlined(f32::INFINITY) > 1e38);
+    }
+
+    #[test]
+    fn log_sum_exp_agrees_with_f64() {
+        for length in [1, 31, 1024, 5000] {
+            let x: Vec<f32> = (0..length).map(|i| (i as f32 * 0.7).sin() * 30.0 + 500.0).collect();
+            let exact = x.iter().map(|&x| (f64::from(x) - 500.0).exp()).sum::<f64>().ln() + 500.0;
+            assert!((log_sum_exp(&x) - exact).abs() < 1e-6, "length {length}");
+        }
     }
 
     #[test]

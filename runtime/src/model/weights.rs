@@ -229,6 +229,14 @@ fn check(file: &gguf::File, config: &Config, places: &[Place]) -> Result<(), Wei
 }
 
 impl Weights {
+    /// Checks that the file has every tensor of such a model, in its shape, and no other.
+    ///
+    /// # Errors
+    /// Names the first tensor that is missing, has another shape, or has no place.
+    pub fn check(file: &gguf::File, config: &Config) -> Result<(), WeightsError> {
+        check(file, config, &places(config))
+    }
+
     /// Checks all tensors, then decodes and packs them, spread over the pool. `progress(done, matrices)` is called from
     /// whichever thread has finished a matrix.
     ///
@@ -272,7 +280,7 @@ impl Weights {
 }
 
 /// Whether a matrix of this type takes int8 activations.
-fn is_ternary(kind: Kind) -> bool {
+pub fn is_ternary(kind: Kind) -> bool {
     matches!(kind, Kind::I2_S | Kind::TQ1_0 | Kind::TQ2_0)
 }
 

@@ -111,7 +111,12 @@ fn keep(results: &Results, folder: Option<PathBuf>, interrupted: bool) -> Result
     }
     let aside = path.with_extension("interrupted");
     results.save(&aside)?;
-    bail!("interrupted; {} samples are kept in {}, and {} is as it was", results.samples.len(), aside.display(), path.display());
+    bail!(
+        "interrupted; {} samples are kept in {}, and {} is as it was",
+        results.samples.len(),
+        aside.display(),
+        path.display()
+    );
 }
 
 /// The progress bar.
