@@ -271,7 +271,7 @@ mod tests {
             for i in 0..3 {
                 let share = pool.share(i, count, grain);
                 assert_eq!(share.start, next);
-                assert!(share.start % grain == 0 || share.is_empty());
+                assert!(share.start.is_multiple_of(grain) || share.is_empty());
                 next = share.end;
             }
             assert_eq!(next, count);

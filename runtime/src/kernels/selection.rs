@@ -187,7 +187,7 @@ impl Selection {
 
     /// Candidate menus, most wanted first; the kernels of one share a layout that keeps blocks apart.
     fn menus(&self, n: usize, k: usize, block: usize) -> Vec<(Source, Vec<KernelId>)> {
-        let fits = |layout: Layout| block == k || block % usize::from(layout.kb) == 0;
+        let fits = |layout: Layout| layout.keeps_apart(k, block);
         let isas = self.isas();
         let mut menus = Vec::new();
         match self.force {
