@@ -10,12 +10,11 @@ use half::slice::HalfFloatSliceExt;
 use multiversion::multiversion;
 
 /// How a key or value is stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvType {
     /// As computed.
     F32,
-    /// Rounded to half precision: half the memory, and what other runtimes default to.
-    #[default]
+    /// Rounded to half precision: half the memory.
     F16,
     /// int8 with one scale for each token and head, max|x| / 127: a quarter of the memory.
     I8,
@@ -178,7 +177,19 @@ pub struct KvShape {
     pub value_length: usize,
 }
 
+/// Keys and values that take no more than this are kept as computed.
+const SMALL: usize = 64 << 20;
+
 impl KvShape {
+    /// The type to use where none is asked for: f16, as other runtimes do; but f32 where a context of `tokens` tokens is
+    /// so small that rounding would save nothing worth having.
+    pub fn usual_type(&self, tokens: usize) -> KvType {
+        match self.bytes(KvType::F32, tokens) {
+            Some(bytes) if bytes <= SMALL => KvType::F32,
+            _ => KvType::F16,
+        }
+    }
+
     /// Bytes for `tokens` tokens; `None` where that is no number of bytes.
     pub fn bytes(&self, kv: KvType, tokens: usize) -> Option<usize> {
         let token = kv.row_bytes(self.key_length) + kv.row_bytes(self.value_length);
@@ -300,6 +311,8 @@ mod tests {
         assert_eq!(shape.bytes(KvType::F16, 4096), Some(30 * 5 * 256 * 2 * 4096));
         assert_eq!(shape.bytes(KvType::I8, 1), Some(30 * 5 * (128 + 4) * 2));
         assert_eq!(shape.bytes(KvType::F32, usize::MAX), None);
+        assert_eq!((shape.usual_type(64), shape.usual_type(4096)), (KvType::F32, KvType::F16));
+        assert_eq!(shape.usual_type(usize::MAX), KvType::F16);
         assert!(Rows::new(KvType::F32, usize::MAX, 2).is_err());
     }
 

@@ -31,9 +31,9 @@ pub(crate) struct Bench {
     /// How often each test is run, after one run that does not count
     #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
-    /// How keys and values are stored: f32, f16, i8
-    #[arg(long, default_value_t)]
-    kv: KvType,
+    /// How keys and values are stored: f32, f16, i8; as is usual for the model (`inspect` shows it) where not given
+    #[arg(long)]
+    kv: Option<KvType>,
     /// Form of the result
     #[arg(short, long, value_enum, default_value_t = Form::Md)]
     output: Form,
@@ -153,8 +153,8 @@ impl Bench {
             model_n_params: parameters(file),
             n_batch: batch,
             n_threads: model.pool().threads(),
-            type_k: self.kv.to_string(),
-            type_v: self.kv.to_string(),
+            type_k: session.kv().to_string(),
+            type_v: session.kv().to_string(),
             n_prompt: if let Test::Prompt(n) = test { n } else { 0 },
             n_gen: if let Test::Generation(n) = test { n } else { 0 },
             test_time,

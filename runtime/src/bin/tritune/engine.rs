@@ -42,15 +42,15 @@ enum Device {
     Gpu,
 }
 
-/// Which kernels must be used.
+/// Which kernels to use.
 #[derive(clap::Args)]
-pub(crate) struct Kernels {
+pub(crate) struct Policy {
     /// Use this kernel or instruction set, or fail
     #[arg(long, value_name = "KERNEL_OR_ISA", env = "TRITUNE_ISA")]
     force: Option<Force>,
 }
 
-impl Kernels {
+impl Policy {
     /// The policy for `threads` threads.
     pub(crate) fn selection(&self, threads: usize) -> Result<Selection> {
         Ok(Selection::new(self.force, threads)?)
@@ -61,7 +61,7 @@ impl Kernels {
 #[derive(clap::Args)]
 pub(crate) struct Engine {
     #[command(flatten)]
-    kernels: Kernels,
+    policy: Policy,
     /// Where to run
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
@@ -75,7 +75,7 @@ impl Engine {
         }
         let start = Instant::now();
         let pool = Pool::new(threads);
-        let selection = self.kernels.selection(pool.threads())?;
+        let selection = self.policy.selection(pool.threads())?;
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
         let model = Model::load(file, &selection, pool, &|done, all| {
             bar.set_length(all as u64);

@@ -9,7 +9,7 @@ use tritune::kernels::Selection;
 use tritune::model::{self, Config, Decision, Weights};
 use tritune::tokenizer::Tokenizer;
 
-use crate::engine::{Kernels, ModelFile, Threads};
+use crate::engine::{ModelFile, Policy, Threads};
 
 /// Show metadata, tensors, and what the loader decides, with reasons
 #[derive(clap::Args)]
@@ -22,7 +22,7 @@ pub(crate) struct Inspect {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
-    kernels: Kernels,
+    policy: Policy,
 }
 
 /// What the loader makes of a file.
@@ -35,7 +35,7 @@ struct Verdict {
 impl Inspect {
     pub(crate) fn run(self) -> Result<()> {
         let file = self.model.open()?;
-        let selection = self.kernels.selection(self.threads.count())?;
+        let selection = self.policy.selection(self.threads.count())?;
         let verdict = judge(&file, &selection);
         let out = io::stdout().lock();
         if self.json { write_json(out, &file, &verdict) } else { write_text(out, &file, &verdict) }

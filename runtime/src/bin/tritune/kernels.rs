@@ -7,7 +7,7 @@ use serde_json::json;
 use tritune::kernels::{Choice, Isa, KERNELS};
 use tritune_tuning::shapes::Shape;
 
-use crate::engine::{self, Threads};
+use crate::engine::{Policy, Threads};
 
 /// List the kernels that are compiled in, or explain which one a shape gets
 #[derive(clap::Args)]
@@ -24,12 +24,12 @@ pub(crate) struct Kernels {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
-    kernels: engine::Kernels,
+    policy: Policy,
 }
 
 impl Kernels {
     pub(crate) fn run(self) -> Result<()> {
-        let selection = self.kernels.selection(self.threads.count())?;
+        let selection = self.policy.selection(self.threads.count())?;
         let stdout = io::stdout().lock();
         match self.explain {
             Some(shape) => {

@@ -43,7 +43,7 @@ impl Logits {
         // No more memory than these tokens need.
         let context = self.context.unwrap_or(model.config().context).min(tokens.len().max(1));
         warn_beyond(&model, context);
-        let mut session = Session::new(&model, SessionOptions { kv: self.kv, context: Some(context) })?;
+        let mut session = Session::new(&model, SessionOptions { kv: Some(self.kv), context: Some(context) })?;
         let side = SideFile::create(&self.out)?;
         let shape = [tokens.len() as u64, model.config().vocab as u64];
         let writer = BufWriter::new(&side.file);

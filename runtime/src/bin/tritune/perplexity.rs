@@ -22,9 +22,9 @@ pub(crate) struct Perplexity {
     /// Tokens of a window, of which the second half is scored; at most what the model was made for where not given
     #[arg(short, long, value_name = "TOKENS")]
     context: Option<usize>,
-    /// How keys and values are stored: f32, f16, i8
-    #[arg(long, default_value_t)]
-    kv: KvType,
+    /// How keys and values are stored: f32, f16, i8; as is usual for the model (`inspect` shows it) where not given
+    #[arg(long)]
+    kv: Option<KvType>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,

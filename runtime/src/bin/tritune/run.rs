@@ -26,9 +26,9 @@ pub(crate) struct Run {
     /// Room for so many tokens, prompt included; what is needed, up to what the model was made for, where not given
     #[arg(short, long)]
     context: Option<usize>,
-    /// How keys and values are stored: f32, f16, i8
-    #[arg(long, default_value_t)]
-    kv: KvType,
+    /// How keys and values are stored: f32, f16, i8; as is usual for the model (`inspect` shows it) where not given
+    #[arg(long)]
+    kv: Option<KvType>,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(crate) struct Run {
 #[derive(clap::Args)]
 struct Sampling {
     /// Temperature; 0 always takes the likeliest token
-    #[arg(long, default_value_t = SamplerOptions::default().temperature)]
+    #[arg(long, default_value_t = SamplerOptions::default().temperature, allow_negative_numbers = true)]
     temp: f32,
     /// Choose among so many of the likeliest tokens; 0: all
     #[arg(long, default_value_t = SamplerOptions::default().top_k)]

@@ -69,7 +69,7 @@ impl Tune {
         if let Some(isa) = self.isas.iter().find(|isa| !isa.detected()) {
             bail!("this machine does not run {isa}; `tritune kernels` lists what it runs");
         }
-        let out = self.out.map(|folder| writable(folder)).transpose()?;
+        let out = self.out.map(writable).transpose()?;
 
         let interrupt = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&interrupt);
