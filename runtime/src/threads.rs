@@ -136,7 +136,8 @@ impl Pool {
         let mut workers = Vec::new();
         for index in 1..threads {
             let team = Arc::clone(&team);
-            let spawned = thread::Builder::new().name(format!("tritune-{index}")).spawn(move || team.serve(index, spin));
+            let spawned =
+                thread::Builder::new().name(format!("tritune-{index}")).spawn(move || team.serve(index, spin));
             match spawned {
                 Ok(handle) => workers.push(Worker { thread: handle.thread().clone(), handle: Some(handle) }),
                 Err(_) => break,
