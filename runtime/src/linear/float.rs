@@ -68,17 +68,12 @@ impl Float {
         self.data.len()
     }
 
-    /// Rows by which work for `m` tokens is dealt to threads. The products of a single token are formed row by row.
-    pub(super) fn grain(m: usize) -> usize {
-        if m == 1 { 1 } else { Self::BLOCK }
-    }
-
     fn decode(&self, rows: Range<usize>, out: &mut [f32]) -> Result<(), quant::Error> {
         quant::float::decode(self.kind, &self.data[rows.start * self.row..rows.end * self.row], out)
     }
 
     /// y[m, n] = x[m, k] · Wᵀ for the outputs in `rows`, which the caller alone writes; they start at a multiple of
-    /// [`Float::grain`]. Nothing is allocated once this thread has met the largest matrix.
+    /// [`Float::BLOCK`]. Nothing is allocated once this thread has met the largest matrix.
     ///
     /// # Errors
     /// Never, for a matrix that [`Float::new`] has accepted.

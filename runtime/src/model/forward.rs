@@ -230,12 +230,10 @@ fn each_row(pool: &Pool, rows: &mut [f32], width: usize, row: impl Fn(usize, &mu
         return row(0, rows);
     }
     let (all, parts) = (AtomicBool::new(true), Parts::new(rows));
-    pool.run(|thread| {
-        for i in pool.share(thread, m, 1) {
-            // SAFETY: the shares of different threads do not overlap, so neither do their rows.
-            if !row(i, unsafe { parts.part(i * width..(i + 1) * width) }) {
-                all.store(false, Relaxed);
-            }
+    pool.for_each(m, |_, i| {
+        // SAFETY: rows of different items do not overlap.
+        if !row(i, unsafe { parts.part(i * width..(i + 1) * width) }) {
+            all.store(false, Relaxed);
         }
     });
     all.into_inner()

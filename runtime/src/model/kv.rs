@@ -264,13 +264,12 @@ mod tests {
     #[test]
     fn rows_come_back_within_their_precision() {
         for (kv, tolerance) in [(KvType::F32, 0.0), (KvType::F16, 5e-4), (KvType::I8, 0.5 / 127.0 + 1e-6)] {
+            let pushed: Vec<Vec<f32>> = (0..10).map(|token| row(token, 24)).collect();
             let mut rows = Rows::new(kv, 24, 10).unwrap();
-            for token in 0..10 {
-                rows.push(&row(token, 24));
-            }
+            pushed.iter().for_each(|row| rows.push(row));
             let mut scratch = vec![0f32; 24 * 4];
             let found = rows.read(3..7, &mut scratch);
-            let expected: Vec<f32> = (3..7).flat_map(|token| row(token, 24)).collect();
+            let expected = pushed[3..7].concat();
             assert_eq!(found.len(), expected.len());
             for (found, expected) in found.iter().zip(&expected) {
                 assert!((found - expected).abs() <= tolerance, "{kv}: {found} for {expected}");

@@ -259,14 +259,10 @@ impl Weights {
             .collect();
         let loader = Loader { file, selection };
         let made: Vec<OnceLock<Result<Linear, WeightsError>>> = matrices.iter().map(|_| OnceLock::new()).collect();
-        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        pool.run(|_| {
-            while let index = next.fetch_add(1, Relaxed)
-                && let (Some(place), Some(slot)) = (matrices.get(index), made.get(index))
-            {
-                slot.get_or_init(|| loader.matrix(&place.name));
-                progress(done.fetch_add(1, Relaxed) + 1, matrices.len());
-            }
+        let done = AtomicUsize::new(0);
+        pool.for_each(matrices.len(), |_, index| {
+            made[index].get_or_init(|| loader.matrix(&matrices[index].name));
+            progress(done.fetch_add(1, Relaxed) + 1, matrices.len());
         });
         let mut ready = HashMap::new();
         for (place, made) in matrices.iter().zip(made) {
