@@ -9,30 +9,28 @@ use multiversion::multiversion;
 const LANES: usize = 32;
 
 /// Folds partial sums pairwise: lane i takes lane i + half.
-#[inline(always)]
-fn fold(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+///
+/// Not inlined: the compiler would arrange the loop before it for the folding, two lanes to a vector.
+#[inline(never)]
+fn fold(sums: &[f32; LANES]) -> f32 {
+    let sums: [f32; 16] = std::array::from_fn(|i| sums[i] + sums[i + 16]);
+    let sums: [f32; 8] = std::array::from_fn(|i| sums[i] + sums[i + 8]);
+    let sums: [f32; 4] = std::array::from_fn(|i| sums[i] + sums[i + 4]);
+    (sums[0] + sums[2]) + (sums[1] + sums[3])
 }
 
-/// Σ aᵢ·bᵢ over the shorter length; inlined, for callers that are compiled per instruction set themselves.
+/// Σ aᵢ·bᵢ, for slices of one length; inlined, for callers that are compiled per instruction set themselves.
 #[inline(always)]
 pub(crate) fn dot_inlined(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; LANES];
-    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let (a_rest, b_rest) = (a.remainder(), b.remainder());
-    for (a, b) in a.zip(b) {
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a.iter().zip(b) {
         for i in 0..LANES {
             sums[i] += a[i] * b[i];
         }
     }
-    fold(sums) + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
+    fold(&sums) + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
 
 /// y += p·x; inlined like [`dot_inlined`].
@@ -64,14 +62,14 @@ pub(crate) fn exp_inlined(x: f32) -> f32 {
     f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
-/// Σ aᵢ·bᵢ over the shorter length.
-#[multiversion(targets = "simd")]
+/// Σ aᵢ·bᵢ, for slices of one length.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     dot_inlined(a, b)
 }
 
 /// y += x.
-#[multiversion(targets = "simd")]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn add(y: &mut [f32], x: &[f32]) {
     for (y, x) in y.iter_mut().zip(x) {
         *y += x;
@@ -79,7 +77,7 @@ pub fn add(y: &mut [f32], x: &[f32]) {
 }
 
 /// y · factor, in place.
-#[multiversion(targets = "simd")]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn scale(y: &mut [f32], factor: f32) {
     for y in y {
         *y *= factor;
@@ -87,14 +85,14 @@ pub fn scale(y: &mut [f32], factor: f32) {
 }
 
 /// Whether no element is infinite or NaN.
-#[multiversion(targets = "simd")]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn all_finite(x: &[f32]) -> bool {
     // No short cut: the loop then vectorises, and what is looked for is the exception.
     x.iter().fold(true, |finite, x| finite & x.is_finite())
 }
 
 /// ln Σ exp(xᵢ), as if in f64 to about 10⁻⁶.
-#[multiversion(targets = "simd")]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn log_sum_exp(x: &[f32]) -> f64 {
     /// Terms that are summed in f32.
     const RUN: usize = 1024;
@@ -108,7 +106,7 @@ pub fn log_sum_exp(x: &[f32]) -> f64 {
                 sums[i] += exp_inlined(chunk[i] - max);
             }
         }
-        sum += f64::from(fold(sums) + rest.iter().map(|x| exp_inlined(x - max)).sum::<f32>());
+        sum += f64::from(fold(&sums) + rest.iter().map(|x| exp_inlined(x - max)).sum::<f32>());
     }
     f64::from(max) + sum.ln()
 }

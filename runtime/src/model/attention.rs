@@ -145,7 +145,7 @@ impl Scratch {
 }
 
 /// Takes up to [`TILE`] keys and values into a query's softmax and output.
-#[multiversion(targets = "simd")]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn take(query: &[f32], keys: &[f32], values: &[f32], scale: f32, softmax: &mut Softmax, output: &mut [f32]) {
     let mut scores = [f32::NEG_INFINITY; TILE];
     let mut max = softmax.max;

@@ -145,7 +145,7 @@ fn reserved<T>(elements: usize) -> Result<Vec<T>, TryReserveError> {
     Ok(rows)
 }
 
-#[multiversion(targets = "simd")]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn decode_i8(codes: &[i8], scales: &[f32], out: &mut [f32]) {
     let width = codes.len() / scales.len().max(1);
     for ((codes, scale), out) in codes.chunks_exact(width).zip(scales).zip(out.chunks_exact_mut(width)) {
