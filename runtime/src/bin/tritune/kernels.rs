@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use serde_json::json;
-use tritune::kernels::{Choice, Isa, KERNELS};
+use tritune::kernels::self_check::{self, Fault};
+use tritune::kernels::{Choice, Isa, KERNELS, Kernel};
 use tritune_tuning::shapes::Shape;
 
 use crate::engine::{Policy, Threads};
@@ -42,16 +43,38 @@ impl Kernels {
     }
 }
 
+/// What a compiled-in kernel is good for here.
+enum State {
+    /// The machine lacks its instruction set.
+    Foreign,
+    /// It failed its self-check.
+    Wrong(Fault),
+    /// It passed.
+    Right,
+}
+
+impl State {
+    fn of(kernel: &'static Kernel) -> State {
+        match kernel.detect().map(|kernel| self_check::check(&kernel)) {
+            None => State::Foreign,
+            Some(Err(fault)) => State::Wrong(fault),
+            Some(Ok(())) => State::Right,
+        }
+    }
+}
+
 fn list(mut out: impl Write, used: &[Isa], json: bool) -> Result<()> {
     if json {
         let rows: Vec<_> = KERNELS
             .iter()
             .map(|kernel| {
-                let id = kernel.id;
+                let (id, state) = (kernel.id, State::of(kernel));
                 json!({
                     "kernel": id.to_string(), "op": id.op.to_string(), "isa": id.isa.to_string(),
                     "method": id.method.to_string(), "layout": id.layout().to_string(), "source": kernel.source,
-                    "runs": kernel.detect().is_some(), "used": used.contains(&id.isa),
+                    "runs": !matches!(state, State::Foreign), "right": matches!(state, State::Right),
+                    "fault": if let State::Wrong(fault) = state { Some(fault.to_string()) } else { None },
+                    "used": used.contains(&id.isa),
                 })
             })
             .collect();
@@ -59,10 +82,11 @@ fn list(mut out: impl Write, used: &[Isa], json: bool) -> Result<()> {
         return Ok(());
     }
     for kernel in KERNELS {
-        let state = match kernel.detect() {
-            None => "this machine does not run it",
-            Some(_) if used.contains(&kernel.id.isa) => "runs",
-            Some(_) => "runs, but another instruction set is forced",
+        let state = match State::of(kernel) {
+            State::Foreign => "this machine does not run it".into(),
+            State::Wrong(fault) => format!("is not used: {fault}"),
+            State::Right if used.contains(&kernel.id.isa) => "runs, equal to the reference".into(),
+            State::Right => "runs, equal to the reference; another instruction set is forced".into(),
         };
         writeln!(out, "{:44} {state}", kernel.id)?;
     }

@@ -77,14 +77,10 @@ impl Run {
         let mut sampler = Sampler::new(self.sampling.options())?;
         let file = self.model.open()?;
         let tokenizer = Tokenizer::from_gguf(&file)?;
-        let mut prompt = tokenizer.encode(&self.prompt, Special::Parse)?;
-        if prompt.is_empty() {
-            // A model that knows how texts begin can begin one.
-            match tokenizer.bos() {
-                Some(bos) => prompt.push(bos),
-                None => bail!("the prompt has no tokens, and the model none that begins a text; give one with -p"),
-            }
+        if self.prompt.is_empty() {
+            bail!("the prompt is empty; give a text with -p");
         }
+        let prompt = tokenizer.encode(&self.prompt, Special::Parse)?;
         let model = self.engine.load(&file, self.threads.count())?;
         let made_for = model.config().context;
         let context = self.context.unwrap_or_else(|| prompt.len().saturating_add(self.tokens).min(made_for));
