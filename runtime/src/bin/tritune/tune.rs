@@ -1,5 +1,6 @@
 //! `tritune tune`: time the kernels that are compiled in, on this machine.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,7 +83,7 @@ impl Tune {
         let results = tuning.run(&interrupt, &mut bar)?;
         bar.0.finish_and_clear();
 
-        println!("{}", report::table(&results));
+        writeln!(std::io::stdout(), "{}", report::table(&results))?;
         for sample in results.samples.iter().filter(|sample| sample.failed.is_some()) {
             let why = sample.failed.as_deref().unwrap_or_default();
             eprintln!("warning: {} was excluded from {}: {why}", sample.kernel, sample.case);
