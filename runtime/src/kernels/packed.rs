@@ -56,20 +56,18 @@ impl Packed {
     fn fill(&mut self, codes: &[u8]) -> Result<(), PackError> {
         let (layout, k) = (self.layout, self.k);
         let bytes = self.bytes_mut();
+        // A row's words in two steps lie a step of the whole panel apart (`Layout::position`).
+        let stride = Layout::K_STEP / 4 * usize::from(layout.nr);
         for (row, codes) in codes.chunks_exact(k).enumerate() {
-            // The four bytes of a row in a step are adjacent (`Layout::position`).
-            for (step, codes) in codes.chunks(Layout::K_STEP).enumerate() {
-                let mut word = [PADDING; 4];
-                for (column, &code) in codes.iter().enumerate() {
-                    if code > 2 {
-                        return Err(PackError::Code { row, column: step * Layout::K_STEP + column, code });
-                    }
-                    // What is there is 1: flip it into the code.
-                    word[column % 4] ^= (code ^ 1) << (2 * (column / 4));
-                }
-                let at = layout.position(k, row, step * Layout::K_STEP).byte;
-                bytes[at..at + 4].copy_from_slice(&word);
+            if let Some(column) = codes.iter().position(|&code| code > 2) {
+                return Err(PackError::Code { row, column, code: codes[column] });
             }
+            let (steps, rest) = codes.as_chunks::<{ Layout::K_STEP }>();
+            let mut last = [1; Layout::K_STEP];
+            last[..rest.len()].copy_from_slice(rest);
+            let words = steps.iter().chain((!rest.is_empty()).then_some(&last)).map(word);
+            let places = bytes[layout.position(k, row, 0).byte..].chunks_mut(stride);
+            places.zip(words).for_each(|(place, word)| place[..4].copy_from_slice(&word));
         }
         Ok(())
     }
@@ -122,6 +120,12 @@ impl Packed {
         let position = self.layout.position(self.k, row, column);
         self.bytes()[position.byte] >> position.shift & 3
     }
+}
+
+/// A row's four bytes in a step: byte j holds columns j, 4 + j, 8 + j and 12 + j.
+fn word(codes: &[u8; Layout::K_STEP]) -> [u8; 4] {
+    let position = |p: usize| u32::from_le_bytes([codes[p], codes[p + 1], codes[p + 2], codes[p + 3]]);
+    (position(0) | position(4) << 2 | position(8) << 4 | position(12) << 6).to_le_bytes()
 }
 
 /// A matrix that cannot be packed.
