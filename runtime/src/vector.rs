@@ -1,45 +1,67 @@
-//! The few operations on rows of f32 that are not matrix products, written over fixed lanes so that they vectorise.
+//! The few operations on rows of f32 that are not matrix products.
+//!
+//! What keeps sums in registers is written over explicit vectors: left to the compiler, it came out two lanes wide.
+//! What goes element by element is a plain loop, compiled once per instruction set.
 //!
 //! Sums are taken in a fixed order that depends on the length alone: results are the same on every machine, and for
 //! every number of threads. For the same reason nothing here is a fused multiply-add.
 
 use multiversion::multiversion;
+use pulp::{Arch, Simd, WithSimd};
 
-/// Partial sums of a reduction: two 512-bit vectors, or four 256-bit ones, so that additions do not wait for each other.
-const LANES: usize = 32;
+/// Partial sums of a reduction, whatever the width of a vector: two of 512 bits, or four of 256, so that additions do
+/// not wait for each other.
+pub(crate) const LANES: usize = 32;
 
-/// Folds partial sums pairwise: lane i takes lane i + half.
-#[inline(always)]
-fn fold(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+/// Σ aᵢ·bᵢ, not yet summed over lanes.
+pub(crate) struct Sums<S: Simd> {
+    simd: S,
+    /// [`LANES`] in as many vectors as hold them; the rest is not used.
+    lanes: [S::f32s; LANES],
+    /// What was left over.
+    rest: f32,
 }
 
-/// Σ aᵢ·bᵢ over the shorter length; inlined, for callers that are compiled per instruction set themselves.
-#[inline(always)]
-pub(crate) fn dot_inlined(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0f32; LANES];
-    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let (a_rest, b_rest) = (a.remainder(), b.remainder());
-    for (a, b) in a.zip(b) {
-        for i in 0..LANES {
-            sums[i] += a[i] * b[i];
-        }
-    }
-    fold(sums) + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
-}
+impl<S: Simd> Sums<S> {
+    /// Vectors that hold [`LANES`].
+    const VECTORS: usize = LANES / S::F32_LANES;
 
-/// y += p·x; inlined like [`dot_inlined`].
-#[inline(always)]
-pub(crate) fn add_scaled_inlined(y: &mut [f32], p: f32, x: &[f32]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y += p * x;
+    #[inline(always)]
+    pub(crate) fn new(simd: S) -> Self {
+        Sums { simd, lanes: [simd.splat_f32s(0.0); LANES], rest: 0.0 }
+    }
+
+    /// Adds the products of two slices of one length; a multiple of [`LANES`], but for the last.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, a: &[f32], b: &[f32]) {
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        for (a, b) in a.iter().zip(b) {
+            let (a, b) = (S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
+            for i in 0..Self::VECTORS {
+                self.add_vector(i, a[i], b[i]);
+            }
+        }
+        self.rest += a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>();
+    }
+
+    /// Adds the products of two vectors, the i-th of a row.
+    #[inline(always)]
+    pub(crate) fn add_vector(&mut self, i: usize, a: S::f32s, b: S::f32s) {
+        let lanes = &mut self.lanes[i % Self::VECTORS];
+        *lanes = self.simd.add_f32s(*lanes, self.simd.mul_f32s(a, b));
+    }
+
+    /// Folds the lanes pairwise: lane i takes lane i + half.
+    #[inline(always)]
+    pub(crate) fn total(mut self) -> f32 {
+        let mut half = Self::VECTORS / 2;
+        while half > 0 {
+            for i in 0..half {
+                self.lanes[i] = self.simd.add_f32s(self.lanes[i], self.lanes[i + half]);
+            }
+            half /= 2;
+        }
+        self.simd.reduce_sum_f32s(self.lanes[0]) + self.rest
     }
 }
 
@@ -65,9 +87,22 @@ pub(crate) fn exp_inlined(x: f32) -> f32 {
 }
 
 /// Σ aᵢ·bᵢ over the shorter length.
-#[multiversion(targets = "simd")]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    dot_inlined(a, b)
+    struct Dot<'a>(&'a [f32], &'a [f32]);
+
+    impl WithSimd for Dot<'_> {
+        type Output = f32;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> f32 {
+            let length = self.0.len().min(self.1.len());
+            let mut sums = Sums::new(simd);
+            sums.add(&self.0[..length], &self.1[..length]);
+            sums.total()
+        }
+    }
+
+    Arch::new().dispatch(Dot(a, b))
 }
 
 /// y += x.
