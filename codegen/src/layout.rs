@@ -55,6 +55,11 @@ impl Layout {
         k.next_multiple_of(self.kb as usize)
     }
 
+    /// Whether blocks of `block` columns of a row of `k` can be summed apart: turns of the loop do not straddle them.
+    pub fn keeps_apart(&self, k: usize, block: usize) -> bool {
+        block == k || (block != 0 && k.is_multiple_of(block) && block.is_multiple_of(self.kb as usize))
+    }
+
     /// Bytes of one panel with `k` columns.
     pub fn panel_bytes(&self, k: usize) -> usize {
         self.nr as usize * self.padded_k(k) / 4

@@ -3,6 +3,8 @@
 //!
 //! `cargo xtask bench`, or `cargo bench -p tritune --bench kernels -- gemv_t200` for some.
 
+#![allow(missing_docs)] // of what criterion's macro generates
+
 use std::hint::black_box;
 use std::time::Duration;
 

@@ -10,3 +10,8 @@ pub mod threads;
 pub mod tokenizer;
 pub mod tune;
 pub mod vector;
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,14 +1,16 @@
 //! A fork-join pool for work that is forked some hundred times a token: workers spin for a bounded while, then park.
 //!
-//! A fork costs about a microsecond while the workers spin. They never spin when there are more threads than cores to
-//! run them: then the core that a spinning worker holds is the core that the work waits for.
+//! Work is claimed item by item, and nobody waits for a thread that has claimed none: where a neighbour holds the core
+//! of a worker, the others do its share. A fork costs about a microsecond while the workers spin. They never spin when
+//! there are more threads than cores to run them: then the core that a spinning worker holds is the core that the work
+//! waits for.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
@@ -34,10 +36,10 @@ struct Worker {
 }
 
 struct Team {
-    /// Counts forks; a worker runs the task when it sees a count that it has not seen.
+    /// Twice the number of forks so far, plus 1 while one is open to workers.
     forks: AtomicUsize,
-    /// Workers that have not finished the current task.
-    running: AtomicUsize,
+    /// Workers that may be about the task: they have come in, and not left yet.
+    inside: AtomicUsize,
     task: UnsafeCell<Option<*const Task>>,
     asleep: Vec<AtomicBool>,
     stop: AtomicBool,
@@ -46,12 +48,12 @@ struct Team {
 
 impl std::fmt::Debug for Team {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Team").field("forks", &self.forks).field("running", &self.running).finish_non_exhaustive()
+        f.debug_struct("Team").field("forks", &self.forks).field("inside", &self.inside).finish_non_exhaustive()
     }
 }
 
-// SAFETY: `task` is the only field that is not Sync. It is written only by the caller that holds `turn`, while
-// `running` is 0, so that no worker reads it; workers read it only after the store to `forks` that follows the write.
+// SAFETY: `task` is the only field that is not Sync. It is written by the caller that holds `turn`, while the fork is
+// closed and `inside` is 0; it is read by workers that came `inside` and saw the fork open after that.
 unsafe impl Sync for Team {}
 // SAFETY: the pointer in `task` is only followed while the caller of `run`, who owns the referent, waits.
 unsafe impl Send for Team {}
@@ -60,34 +62,50 @@ impl Team {
     fn serve(&self, index: usize, spin: u32) {
         let mut seen = 0;
         loop {
-            let mut turns = 0;
-            while self.forks.load(SeqCst) == seen {
-                if turns < spin {
-                    turns += 1;
-                    std::hint::spin_loop();
-                    continue;
-                }
-                // Say that we sleep, then look once more: the caller stores `forks` first and looks at `asleep` after,
-                // so that one of the two sees the other.
-                self.asleep[index - 1].store(true, SeqCst);
-                while self.forks.load(SeqCst) == seen {
-                    thread::park();
-                }
-                self.asleep[index - 1].store(false, SeqCst);
-            }
-            seen = self.forks.load(SeqCst);
+            let fork = self.wait(index, seen, spin);
             if self.stop.load(SeqCst) {
                 return;
             }
-            // SAFETY: `forks` changed, so the caller has written `task` and waits in `run` until `running` is 0; the
-            // closure behind the pointer outlives that wait, and is Sync.
-            let task = unsafe { (*self.task.get()).map(|task| &*task) };
-            if let Some(task) = task
-                && let Err(panic) = catch_unwind(AssertUnwindSafe(|| task(index)))
-            {
-                *lock(&self.panic) = Some(panic);
+            self.inside.fetch_add(1, SeqCst);
+            // Look again, now that the caller sees us: it closes the fork first and looks at `inside` after, so that
+            // either we see it closed, or it waits for us to leave.
+            if self.forks.load(SeqCst) == fork {
+                // SAFETY: the fork is open and we are inside, so the caller has written `task` and will not return from
+                // `run` before we leave; the closure behind the pointer lives until then, and is Sync.
+                let task = unsafe { (*self.task.get()).map(|task| &*task) };
+                if let Some(task) = task
+                    && let Err(panic) = catch_unwind(AssertUnwindSafe(|| task(index)))
+                {
+                    *lock(&self.panic) = Some(panic);
+                }
             }
-            self.running.fetch_sub(1, SeqCst);
+            self.inside.fetch_sub(1, SeqCst);
+            seen = fork;
+        }
+    }
+
+    /// Waits for a fork that is open and was not seen yet, or for the end.
+    fn wait(&self, index: usize, seen: usize, spin: u32) -> usize {
+        let due = || {
+            let forks = self.forks.load(SeqCst);
+            (forks != seen && forks % 2 == 1 || self.stop.load(SeqCst)).then_some(forks)
+        };
+        let asleep = &self.asleep[index - 1];
+        for _ in 0..spin {
+            if let Some(fork) = due() {
+                return fork;
+            }
+            std::hint::spin_loop();
+        }
+        loop {
+            // Say that we sleep, then look once more: the caller opens the fork first and looks at `asleep` after, so
+            // that one of the two sees the other.
+            asleep.store(true, SeqCst);
+            if let Some(fork) = due() {
+                asleep.store(false, SeqCst);
+                return fork;
+            }
+            thread::park();
         }
     }
 }
@@ -109,7 +127,7 @@ impl Pool {
         let spin = if threads > available() { 0 } else { SPIN_TURNS };
         let team = Arc::new(Team {
             forks: AtomicUsize::new(0),
-            running: AtomicUsize::new(0),
+            inside: AtomicUsize::new(0),
             task: UnsafeCell::new(None),
             asleep: (1..threads).map(|_| AtomicBool::new(false)).collect(),
             stop: AtomicBool::new(false),
@@ -133,7 +151,27 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Runs `task(i)` on every thread i of the pool, the caller being thread 0, and returns when all are done.
+    /// Runs `task(thread, item)` once for every item of `0..items`, and returns when all are done. Threads claim items
+    /// in order; `thread` is below [`Pool::threads`], and no two tasks with the same `thread` run at once.
+    ///
+    /// # Panics
+    /// Passes on a panic of the task.
+    pub fn for_each(&self, items: usize, task: impl Fn(usize, usize) + Sync) {
+        let next = AtomicUsize::new(0);
+        let work = |thread| {
+            loop {
+                let item = next.fetch_add(1, Relaxed);
+                if item >= items {
+                    return;
+                }
+                task(thread, item);
+            }
+        };
+        if items > 1 { self.run(work) } else { work(0) }
+    }
+
+    /// Runs `task(0)` on the caller's thread, and `task(i)` on every other thread i that comes before the caller is
+    /// done; returns when all of them are. The task claims its work: a thread that comes late finds none.
     ///
     /// A task must not call `run` on the same pool: it would wait for itself.
     ///
@@ -145,17 +183,27 @@ impl Pool {
         }
         let _turn = lock(&self.turn);
         let task: &(dyn Fn(usize) + Sync) = &task;
-        // SAFETY: only the lifetime is erased. The pointer is followed only between the store to `forks` and `running`
-        // reaching 0, and this function does not return or unwind before that.
+        // SAFETY: only the lifetime is erased. The pointer is followed only by workers that are inside an open fork, and
+        // this function does not return or unwind before it has closed the fork and all are outside.
         let erased = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const Task>(task) };
-        // SAFETY: `turn` is held and `running` is 0: nobody else touches `task` now.
+        self.leave();
+        // SAFETY: `turn` is held, the fork is closed and nobody is inside: nobody else touches `task` now.
         unsafe { *self.team.task.get() = Some(erased) };
-        self.team.running.store(self.workers.len(), SeqCst);
         self.team.forks.fetch_add(1, SeqCst);
         self.wake();
         let own = catch_unwind(AssertUnwindSafe(|| task(0)));
+        self.team.forks.fetch_add(1, SeqCst);
+        self.leave();
+        let theirs = lock(&self.team.panic).take();
+        if let Some(panic) = own.err().or(theirs) {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Waits until no worker is inside.
+    fn leave(&self) {
         let mut turns = 0;
-        while self.team.running.load(SeqCst) != 0 {
+        while self.team.inside.load(SeqCst) != 0 {
             if turns < self.spin {
                 turns += 1;
                 std::hint::spin_loop();
@@ -163,32 +211,20 @@ impl Pool {
                 thread::yield_now();
             }
         }
-        let theirs = lock(&self.team.panic).take();
-        if let Some(panic) = own.err().or(theirs) {
-            resume_unwind(panic);
-        }
     }
 
     fn wake(&self) {
         for (worker, asleep) in self.workers.iter().zip(&self.team.asleep) {
-            if asleep.load(SeqCst) {
+            if asleep.swap(false, SeqCst) {
                 worker.thread.unpark();
             }
         }
-    }
-
-    /// The part of `0..count` that thread `index` of this pool takes, in whole multiples of `grain`.
-    pub fn share(&self, index: usize, count: usize, grain: usize) -> Range<usize> {
-        let (grains, threads) = (count.div_ceil(grain), self.threads());
-        let cut = |i: usize| (grains * i / threads * grain).min(count);
-        cut(index)..cut(index + 1)
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
         self.team.stop.store(true, SeqCst);
-        self.team.forks.fetch_add(1, SeqCst);
         self.wake();
         for worker in &mut self.workers {
             if let Some(handle) = worker.handle.take() {
@@ -237,44 +273,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_thread_runs_every_fork_once() {
+    fn every_item_is_done_once() {
         for threads in [1, 2, 3, 7] {
             let pool = Pool::new(threads);
-            let counts: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
-            for fork in 1..=200 {
-                pool.run(|i| {
-                    counts[i].fetch_add(1, SeqCst);
+            let counts: Vec<AtomicUsize> = (0..50).map(|_| AtomicUsize::new(0)).collect();
+            for fork in 1..=500 {
+                pool.for_each(counts.len(), |thread, item| {
+                    assert!(thread < threads);
+                    counts[item].fetch_add(1, SeqCst);
                 });
                 assert!(counts.iter().all(|count| count.load(SeqCst) == fork));
             }
         }
     }
 
+    /// A task that waits for all threads to be in it ends only if parked workers wake.
     #[test]
     fn parked_workers_wake() {
-        let pool = Pool::new(2);
+        let pool = Pool::new(3);
         for _ in 0..3 {
             thread::sleep(std::time::Duration::from_millis(20));
-            let ran = AtomicUsize::new(0);
+            let here = AtomicUsize::new(0);
             pool.run(|_| {
-                ran.fetch_add(1, SeqCst);
+                here.fetch_add(1, SeqCst);
+                while here.load(SeqCst) < 3 {
+                    thread::yield_now();
+                }
             });
-            assert_eq!(ran.into_inner(), 2);
         }
     }
 
+    /// Forks in quick succession, so that workers come late, or into the next one.
     #[test]
-    fn shares_cover_without_overlap() {
-        let pool = Pool::new(3);
-        for (count, grain) in [(0, 1), (1, 16), (100, 16), (96, 16), (7, 1), (5, 64)] {
-            let mut next = 0;
-            for i in 0..3 {
-                let share = pool.share(i, count, grain);
-                assert_eq!(share.start, next);
-                assert!(share.start % grain == 0 || share.is_empty());
-                next = share.end;
-            }
-            assert_eq!(next, count);
+    fn what_a_fork_borrows_outlives_it() {
+        let pool = Pool::new(4);
+        for fork in 0..20_000usize {
+            let here = fork;
+            let total = AtomicUsize::new(0);
+            pool.for_each(3, |_, item| {
+                assert_eq!(here, fork);
+                total.fetch_add(item + 1, SeqCst);
+            });
+            assert_eq!(total.into_inner(), 6);
         }
     }
 
@@ -283,10 +323,10 @@ mod tests {
         let pool = Pool::new(2);
         let mut numbers = vec![0usize; 1000];
         let parts = Parts::new(&mut numbers);
-        pool.run(|i| {
-            let share = pool.share(i, 1000, 1);
-            // SAFETY: shares of different threads do not overlap.
-            for (number, value) in unsafe { parts.part(share.clone()) }.iter_mut().zip(share) {
+        pool.for_each(10, |_, item| {
+            let range = item * 100..(item + 1) * 100;
+            // SAFETY: the ranges of different items do not overlap.
+            for (number, value) in unsafe { parts.part(range.clone()) }.iter_mut().zip(range) {
                 *number = value;
             }
         });
@@ -296,10 +336,10 @@ mod tests {
     #[test]
     fn panics_are_passed_on_and_the_pool_survives() {
         let pool = Pool::new(2);
-        for thread in [0, 1] {
-            let caught = catch_unwind(AssertUnwindSafe(|| pool.run(|i| assert_ne!(i, thread))));
+        for item in [0, 9] {
+            let caught = catch_unwind(AssertUnwindSafe(|| pool.for_each(10, |_, i| assert_ne!(i, item))));
             assert!(caught.is_err());
         }
-        pool.run(|_| ());
+        pool.for_each(10, |_, _| ());
     }
 }

@@ -38,7 +38,7 @@ fn load(path: &Path, force: Option<Force>, threads: usize) -> Model {
 }
 
 fn session(model: &Model) -> Session<'_> {
-    Session::new(model, SessionOptions { kv: KvType::F32, context: None }).unwrap()
+    Session::new(model, SessionOptions { kv: Some(KvType::F32), context: None }).unwrap()
 }
 
 /// Logits of all tokens, fed in one piece.
@@ -123,7 +123,7 @@ fn rounded_keys_and_values_stay_close() {
     let model = load(&folder.join("llama-falcon3-i2_s.gguf"), None, 1);
     // Flipped int8 roundings spread in these random models.
     for (kv, tolerance) in [(KvType::F16, 5e-2), (KvType::I8, 0.2)] {
-        let mut session = Session::new(&model, SessionOptions { kv, context: None }).unwrap();
+        let mut session = Session::new(&model, SessionOptions { kv: Some(kv), context: None }).unwrap();
         let last = session.feed(&tokens).unwrap();
         let distance = distance(last, &expected[expected.len() - last.len()..]);
         println!("{kv}: {distance:.1e}");
@@ -136,7 +136,8 @@ fn sessions_rewind_and_refuse() {
     let Some(folder) = shared::find("fixtures") else { return };
     let Expected { tokens, .. } = Expected::read(&folder, "bitnet-2b4t-i2_s");
     let model = load(&folder.join("bitnet-2b4t-i2_s.gguf"), None, 1);
-    let mut session = Session::new(&model, SessionOptions { kv: KvType::F32, context: Some(tokens.len()) }).unwrap();
+    let mut session =
+        Session::new(&model, SessionOptions { kv: Some(KvType::F32), context: Some(tokens.len()) }).unwrap();
     let straight = session.feed(&tokens).unwrap().to_vec();
     let (half, last) = (tokens.len() / 2, tokens.len() - 1);
     session.rewind(half);
@@ -153,7 +154,8 @@ fn sessions_rewind_and_refuse() {
     let again = session.feed(&tokens[last..]).unwrap();
     assert!(distance(again, &straight) < 1e-3);
 
-    let refused = |context| Session::new(&model, SessionOptions { kv: KvType::F32, context: Some(context) }).err();
+    let refused =
+        |context| Session::new(&model, SessionOptions { kv: Some(KvType::F32), context: Some(context) }).err();
     assert!(refused(0).unwrap().to_string().contains("at least one token"));
     for absurd in [1 << 40, usize::MAX] {
         assert!(refused(absurd).unwrap().to_string().contains("smaller context"));

@@ -12,22 +12,23 @@ fn expected(trits: &Trits, x: &[f32]) -> Vec<f32> {
     let mut y = Vec::new();
     for x in x.chunks_exact(k) {
         let largest = x.iter().fold(1e-5f32, |largest, x| largest.max(x.abs()));
-        let q: Vec<i32> = x.iter().map(|x| (x * (127.0 / largest)).round_ties_even() as i32).collect();
-        let step = largest / 127.0;
+        let scale = 127.0 / f64::from(largest);
+        let q: Vec<i32> = x.iter().map(|&x| (f64::from(x) * scale).round_ties_even() as i32).collect();
+        let step = f64::from(largest) / 127.0;
         for row in 0..n {
             let codes = &trits.codes[row * k..][..k];
-            let sum = |columns: std::ops::Range<usize>| -> f32 {
-                columns.map(|column| q[column] * (i32::from(codes[column]) - 1)).sum::<i32>() as f32
+            let sum = |columns: std::ops::Range<usize>| -> i32 {
+                columns.map(|column| q[column] * (i32::from(codes[column]) - 1)).sum()
             };
             y.push(match &trits.scales {
-                Scales::Tensor(scale) => sum(0..k) * (step * scale),
-                Scales::Row(scales) => (0.0 + sum(0..k) * scales[row]) * step,
+                Scales::Tensor(scale) => (f64::from(sum(0..k)) * (step * f64::from(*scale))) as f32,
+                Scales::Row(scales) => (f64::from(sum(0..k) as f32 * scales[row]) * step) as f32,
                 Scales::Block { size, scales } => {
                     let blocks = k / size;
                     let total = (0..blocks).fold(0.0, |total, block| {
-                        total + sum(block * size..(block + 1) * size) * scales[row * blocks + block]
+                        total + sum(block * size..(block + 1) * size) as f32 * scales[row * blocks + block]
                     });
-                    total * step
+                    (f64::from(total) * step) as f32
                 }
             });
         }

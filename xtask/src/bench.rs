@@ -20,7 +20,7 @@ impl Bench {
         let mut kernels = cargo::cargo("bench");
         kernels.args(["--package", "tritune", "--bench", "kernels"]);
         cargo::run(kernels)?;
-        let tritune = cargo::build_tritune(None, None)?;
+        let tritune = cargo::build_tritune()?;
         for model in &self.models {
             let mut bench = Command::new(&tritune);
             bench.arg("bench").arg(model).args(["-t", &self.threads]);

@@ -18,18 +18,34 @@ pub(crate) fn cargo(verb: &str) -> Command {
     command
 }
 
-/// Builds tritune in release, its files under `target/<folder>`, and returns the binary's path.
-pub(crate) fn build_tritune(folder: Option<&str>, menu: Option<&Path>) -> Result<PathBuf> {
-    let target = root().join("target");
-    let target = folder.map_or(target.clone(), |folder| target.join(folder));
-    let mut build = cargo("build");
-    build.args(["--release", "--package", "tritune", "--bin", "tritune", "--target-dir"]).arg(&target);
-    match menu {
-        Some(menu) => build.env("TRITUNE_MENU", menu),
-        None => build.env_remove("TRITUNE_MENU"),
-    };
+/// Builds tritune in release, and returns the binary's path.
+pub(crate) fn build_tritune() -> Result<PathBuf> {
+    let mut build = build();
+    build.env_remove("TRITUNE_MENU");
     run(build)?;
-    Ok(target.join("release").join(format!("tritune{}", std::env::consts::EXE_SUFFIX)))
+    Ok(binary())
+}
+
+/// Builds tritune in release with the kernels of a menu besides its own, and returns the path of a copy of the binary:
+/// the next build replaces the original.
+pub(crate) fn build_with(menu: &Path) -> Result<PathBuf> {
+    let mut build = build();
+    build.env("TRITUNE_MENU", menu);
+    run(build)?;
+    let copy = menu.with_extension(std::env::consts::EXE_EXTENSION);
+    std::fs::copy(binary(), &copy).with_context(|| format!("cannot write {}", copy.display()))?;
+    Ok(copy)
+}
+
+fn build() -> Command {
+    let mut build = cargo("build");
+    build.args(["--release", "--package", "tritune", "--bin", "tritune"]);
+    build
+}
+
+fn binary() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir));
+    target.join("release").join(format!("tritune{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// Runs a command to its end, its output passed through.

@@ -15,7 +15,7 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) fn run(self) -> Result<()> {
-        let mut tritune = std::process::Command::new(cargo::build_tritune(None, None)?);
+        let mut tritune = std::process::Command::new(cargo::build_tritune()?);
         tritune.args(["kernels", "--explain", &self.shape]);
         if let Some(force) = &self.force {
             tritune.args(["--force", force]);

@@ -16,7 +16,7 @@ impl Test {
         let mut test = cargo::cargo("test");
         if self.space {
             let menu = crate::tune::whole_space()?;
-            test.args(["--package", "tritune", "--test", "kernels", "--target-dir", "target/space"]);
+            test.args(["--package", "tritune", "--test", "kernels"]);
             test.env("TRITUNE_MENU", menu);
         } else {
             test.args(["--workspace"]).env_remove("TRITUNE_MENU");

@@ -43,7 +43,7 @@ impl Tune {
         let file = write_menu("tuning", &menu)?;
 
         eprintln!("building tritune with all of them");
-        let tuner = cargo::build_tritune(Some("tuning"), Some(&file))?;
+        let tuner = cargo::build_with(&file)?;
         let mut tune = Command::new(tuner);
         tune.arg("tune").arg("--out").arg(cargo::root().join("results"));
         tune.args(["--seconds", &seconds.to_string()]);
@@ -63,7 +63,7 @@ impl Tune {
         cargo::run(tune)?;
 
         eprintln!("building tritune with the winners");
-        let tritune = cargo::build_tritune(None, None)?;
+        let tritune = cargo::build_tritune()?;
         let mut demo = Command::new(tritune);
         demo.args(["run", "--demo", "-p", "It was", "-n", "100", "--seed", "7"]);
         cargo::run(demo)

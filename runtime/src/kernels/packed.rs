@@ -44,7 +44,7 @@ impl Packed {
         if n.checked_mul(k) != Some(codes.len()) {
             return Err(PackError::Size { n, k, codes: codes.len() });
         }
-        if block != k && (block == 0 || k % block != 0 || block % usize::from(layout.kb) != 0) {
+        if !layout.keeps_apart(k, block) {
             return Err(PackError::Block { layout, k, block });
         }
         let lines = vec![Line([PADDING; 64]); layout.bytes(n, k).div_ceil(64)];

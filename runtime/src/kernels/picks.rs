@@ -26,11 +26,17 @@ pub struct Pick {
 #[derive(Clone, Debug, Default)]
 pub struct Picks(Vec<&'static Pick>);
 
+impl FromIterator<&'static Pick> for Picks {
+    fn from_iter<T: IntoIterator<Item = &'static Pick>>(picks: T) -> Self {
+        Picks(picks.into_iter().collect())
+    }
+}
+
 impl Picks {
     /// What was compiled in for the machine that this process runs on.
     pub(super) fn here() -> Self {
         static HERE: LazyLock<String> = LazyLock::new(|| Machine::detect([]).id);
-        Picks(PICKS.iter().filter(|pick| pick.machine == *HERE).collect())
+        PICKS.iter().filter(|pick| pick.machine == *HERE).collect()
     }
 
     /// The pick for a shape: measured with as many threads, or with the nearest number of them.
@@ -50,7 +56,7 @@ mod tests {
             Pick { machine: "test", n, k: 64, threads, kernels: &[] }
         }
         static ROWS: [Pick; 3] = [pick(64, 1), pick(64, 8), pick(32, 2)];
-        let picks = Picks(ROWS.iter().collect());
+        let picks: Picks = ROWS.iter().collect();
         assert_eq!(picks.find(64, 64, 2).unwrap().threads, 1);
         assert_eq!(picks.find(64, 64, 6).unwrap().threads, 8);
         assert_eq!(picks.find(32, 64, 9).unwrap().threads, 2);

@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 /// A kernel that was compiled in.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Kernel {
     /// What it is.
     pub id: KernelId,

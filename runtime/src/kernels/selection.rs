@@ -187,7 +187,7 @@ impl Selection {
 
     /// Candidate menus, most wanted first; the kernels of one share a layout that keeps blocks apart.
     fn menus(&self, n: usize, k: usize, block: usize) -> Vec<(Source, Vec<KernelId>)> {
-        let fits = |layout: Layout| block == k || block % usize::from(layout.kb) == 0;
+        let fits = |layout: Layout| layout.keeps_apart(k, block);
         let isas = self.isas();
         let mut menus = Vec::new();
         match self.force {
@@ -286,4 +286,112 @@ pub enum SelectionError {
         /// What was passed over.
         notes: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::runnable::Args;
+    use super::*;
+
+    /// A kernel that computes nothing.
+    unsafe fn idle(_: &Args) {}
+
+    /// The table with an idle function in the place of some kernels' own.
+    fn table(idles: impl Fn(KernelId) -> bool) -> &'static [Kernel] {
+        let broken = |kernel: &Kernel| match idles(kernel.id) {
+            true => Kernel::new(kernel.id, kernel.source, idle),
+            false => *kernel,
+        };
+        Vec::leak(KERNELS.iter().map(broken).collect())
+    }
+
+    fn selection(table: &'static [Kernel], force: Option<Force>) -> Selection {
+        Selection::of(table, force, 1, Picks::default()).unwrap()
+    }
+
+    fn best_default() -> KernelId {
+        let isa = *Isa::here().last().unwrap();
+        *DEFAULTS.iter().find(|id| id.isa == isa && id.tile.mr == 1).unwrap()
+    }
+
+    #[test]
+    fn a_kernel_that_fails_its_check_is_replaced_and_named() {
+        let liar = best_default();
+        let choice = selection(table(|id| id == liar), None).choose(100, 300, 300).unwrap();
+        assert!(choice.kernels().iter().all(|kernel| kernel.id() != liar));
+        assert!(choice.notes.iter().any(|note| note.contains(&liar.to_string())), "{:?}", choice.notes);
+    }
+
+    #[test]
+    fn an_instruction_set_that_fails_as_a_whole_gives_way_to_the_next() {
+        let isa = best_default().isa;
+        if isa == Isa::Scalar {
+            return println!("skipped: this machine has one instruction set");
+        }
+        let choice = selection(table(|id| id.isa == isa), None).choose(100, 300, 300).unwrap();
+        assert!(choice.kernels().iter().all(|kernel| kernel.id().isa != isa));
+        assert!(matches!(choice.source, Source::Default(other) if other != isa));
+    }
+
+    #[test]
+    fn what_is_forced_and_wrong_is_an_error() {
+        let liar = best_default();
+        let error = selection(table(|id| id == liar), Some(Force::Kernel(liar))).choose(9, 9, 9).unwrap_err();
+        assert!(error.to_string().contains(&format!("forced kernel {liar}")), "{error}");
+        let all = selection(table(|_| true), None).choose(9, 9, 9).unwrap_err();
+        assert!(all.to_string().contains("is wrong"), "{all}");
+    }
+
+    #[test]
+    fn forced_kernels_and_instruction_sets_are_used() {
+        for kernel in KERNELS.iter().filter(|kernel| kernel.detect().is_some()) {
+            let force = Force::Kernel(kernel.id);
+            let choice = Selection::new(Some(force), 1).unwrap().choose(100, 300, 300).unwrap();
+            assert_eq!(choice.layout, kernel.id.layout());
+            let tokens = usize::from(kernel.id.tile.mr);
+            assert_eq!(choice.kernel(tokens).id(), kernel.id, "for {tokens} tokens");
+            assert_eq!(choice.source, Source::Forced(force));
+        }
+        for isa in Isa::here() {
+            let choice = Selection::new(Some(Force::Isa(isa)), 1).unwrap().choose(100, 300, 300).unwrap();
+            assert!(choice.kernels().iter().all(|kernel| kernel.id().isa == isa));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_forced_is_refused_by_name() {
+        let absent: KernelId = "gemv_t200_7x24k16u1__scalar_dot".parse().unwrap();
+        let error = Selection::new(Some(Force::Kernel(absent)), 1).unwrap_err();
+        assert!(error.to_string().contains("not compiled in"), "{error}");
+        if let Some(isa) = Isa::ALL.into_iter().find(|isa| !isa.detected()) {
+            assert_eq!(Selection::new(Some(Force::Isa(isa)), 1).unwrap_err(), SelectionError::NotHere { isa });
+        }
+        assert!("avx3".parse::<Force>().unwrap_err().to_string().contains("avx512vnni"));
+    }
+
+    #[test]
+    fn picks_of_this_machine_come_first_where_they_fit() {
+        let (slow, isa) = (DEFAULTS.iter().find(|id| id.isa == Isa::Scalar).unwrap(), best_default().isa);
+        let pick = Box::leak(Box::new(super::super::Pick {
+            machine: "here",
+            n: 100,
+            k: 300,
+            threads: 1,
+            kernels: std::slice::from_ref(slow),
+        }));
+        let selection = Selection::of(KERNELS, None, 1, Picks::from_iter([&*pick])).unwrap();
+        let tuned = selection.choose(100, 300, 300).unwrap();
+        assert_eq!(tuned.source, Source::Tuned { machine: "here".into() });
+        assert_eq!(tuned.kernel(1).id(), *slow);
+        assert_eq!(selection.choose(101, 300, 300).unwrap().source, Source::Default(isa));
+    }
+
+    #[test]
+    fn blocks_find_a_kernel_whose_turns_do_not_straddle_them() {
+        let selection = Selection::new(None, 1).unwrap();
+        let choice = selection.choose(64, 512, 256).unwrap();
+        assert_eq!(256 % usize::from(choice.layout.kb), 0);
+        // No kernel has turns of 8.
+        assert!(selection.choose(64, 512, 8).unwrap_err().to_string().contains("each 8"));
+    }
 }

@@ -39,12 +39,14 @@ pub enum Fault {
     Pack(#[from] super::packed::PackError),
 }
 
+type Verdicts = HashMap<(KernelId, usize), Result<(), Fault>>;
+
 /// Compares a kernel with the reference once in the life of this process, and remembers the verdict.
 ///
 /// # Errors
 /// [`Fault`], with the first integer that differs.
 pub fn check(kernel: &Runnable) -> Result<(), Fault> {
-    static VERDICTS: LazyLock<Mutex<HashMap<(KernelId, usize), Result<(), Fault>>>> = LazyLock::new(Mutex::default);
+    static VERDICTS: LazyLock<Mutex<Verdicts>> = LazyLock::new(Mutex::default);
     // The address tells apart tables that hold the same id.
     let key = (kernel.id(), kernel.address());
     let known = VERDICTS.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();

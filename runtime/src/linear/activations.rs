@@ -94,15 +94,13 @@ impl Activations {
         } else {
             let quantized = Parts::new(&mut self.quantized);
             let (steps, sums) = (Parts::new(&mut self.steps), Parts::new(&mut self.sums));
-            pool.run(|thread| {
-                for token in pool.share(thread, m, 1) {
-                    // SAFETY: each token is in the share of one thread, and rows of tokens do not overlap.
-                    let (values, step, sum) = unsafe {
-                        let row = token * stride..(token + 1) * stride;
-                        (quantized.part(row), steps.part(token..token + 1), sums.part(token..token + 1))
-                    };
-                    quantize(token, values, &mut step[0], &mut sum[0]);
-                }
+            pool.for_each(m, |_, token| {
+                // SAFETY: each token is one item, and rows of tokens do not overlap.
+                let (values, step, sum) = unsafe {
+                    let row = token * stride..(token + 1) * stride;
+                    (quantized.part(row), steps.part(token..token + 1), sums.part(token..token + 1))
+                };
+                quantize(token, values, &mut step[0], &mut sum[0]);
             });
         }
         if let Some(token) = self.steps.iter().position(|step| step.is_nan()) {

@@ -67,11 +67,6 @@ impl Float {
         self.data.len()
     }
 
-    /// Rows by which work for `m` tokens is dealt to threads. The products of a single token are formed row by row.
-    pub(super) fn grain(m: usize) -> usize {
-        if m == 1 { 1 } else { Self::BLOCK }
-    }
-
     fn bytes_of(&self, rows: Range<usize>) -> &[u8] {
         &self.data[rows.start * self.row..rows.end * self.row]
     }
@@ -81,7 +76,7 @@ impl Float {
     }
 
     /// y[m, n] = x[m, k] · Wᵀ for the outputs in `rows`, which the caller alone writes; they start at a multiple of
-    /// [`Float::grain`]. Nothing is allocated once this thread has met the largest matrix.
+    /// [`Float::BLOCK`]. Nothing is allocated once this thread has met the largest matrix.
     ///
     /// # Errors
     /// Never, for a matrix that [`Float::new`] has accepted.

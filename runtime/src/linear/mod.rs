@@ -8,6 +8,7 @@ pub use activations::{Activations, NotFinite};
 pub use float::Float;
 pub use ternary::Ternary;
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crate::kernels::{CallError, PackError, SelectionError};
@@ -41,6 +42,24 @@ impl Linear {
     }
 }
 
+impl Linear {
+    /// Output rows that a thread claims at a time.
+    fn piece(&self, threads: usize) -> usize {
+        match self {
+            Linear::Ternary(ternary) => ternary.piece(threads),
+            Linear::Float(_) => Float::BLOCK,
+        }
+    }
+
+    /// Computes some rows, from a multiple of [`Linear::piece`] on, for all tokens of `x`.
+    fn forward(&self, x: &Activations, rows: Range<usize>, y: &Parts<'_, f32>) -> Result<(), LinearError> {
+        match self {
+            Linear::Ternary(ternary) => ternary.forward(x, rows, y),
+            Linear::Float(float) => float.forward(x, rows, y).map_err(LinearError::from),
+        }
+    }
+}
+
 /// Computes `y[m, n] = x[m, k] · W[n, k]ᵀ` for matrices that share their input, in one fork.
 ///
 /// The result does not depend on the number of threads, to the last bit.
@@ -60,20 +79,23 @@ pub fn project<const N: usize>(
     if outputs.iter().any(|(linear, _)| matches!(linear, Linear::Ternary(_))) {
         x.quantize(pool)?;
     }
-    let x = &*x;
-    let outputs = outputs.map(|(linear, y)| (linear, Parts::new(y)));
+    let (x, threads) = (&*x, pool.threads());
+    let outputs = outputs.map(|(linear, y)| (linear, linear.piece(threads), Parts::new(y)));
     let failure = Mutex::new(None);
-    pool.run(|thread| {
-        for (linear, y) in &outputs {
-            let done = match linear {
-                Linear::Ternary(ternary) => ternary.forward(x, pool.share(thread, ternary.panels(), 1), y),
-                Linear::Float(float) => {
-                    float.forward(x, pool.share(thread, float.n(), Float::grain(x.m())), y).map_err(LinearError::from)
+    let pieces = outputs.iter().map(|(linear, piece, _)| linear.n().div_ceil(*piece)).sum();
+    pool.for_each(pieces, |_, item| {
+        // The pieces of one matrix after those of the other.
+        let mut start = item;
+        for (linear, piece, y) in &outputs {
+            let pieces = linear.n().div_ceil(*piece);
+            if start < pieces {
+                let rows = start * piece..((start + 1) * piece).min(linear.n());
+                if let Err(error) = linear.forward(x, rows, y) {
+                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 }
-            };
-            if let Err(error) = done {
-                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                return;
             }
+            start -= pieces;
         }
     });
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {

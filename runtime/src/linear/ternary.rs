@@ -12,6 +12,9 @@ use crate::threads::Parts;
 /// Packed weights that a thread works on before it turns to the next tokens: they stay in the L2 cache, or L1 even.
 const CHUNK_BYTES: usize = 128 << 10;
 
+/// Pieces of a matrix for each thread, at least: whoever is done early takes from the others.
+const PIECES: usize = 4;
+
 /// A matrix of trits, packed for the kernels that were chosen for its shape.
 #[derive(Clone, Debug)]
 pub struct Ternary {
@@ -91,33 +94,36 @@ impl Ternary {
         self.weights.bytes().len() + scales * size_of::<f32>()
     }
 
-    pub(super) fn panels(&self) -> usize {
-        self.weights.panels()
+    /// Rows that a thread claims at a time: few enough bytes to stay in a cache while all tokens pass, and enough pieces
+    /// for every thread.
+    pub(super) fn piece(&self, threads: usize) -> usize {
+        let layout = self.weights.layout();
+        let fitting = CHUNK_BYTES / layout.panel_bytes(self.k());
+        let panels = fitting.min(self.weights.panels() / (threads * PIECES)).max(1);
+        panels * usize::from(layout.nr)
     }
 
-    /// Computes the rows of some panels for all tokens of `x`, which is quantised, into `y[m, n]`.
+    /// Computes some rows, which begin a panel and end one or the matrix, for all tokens of `x`, which is quantised,
+    /// into `y[m, n]`.
     ///
     /// Nobody else may hold those columns of `y` meanwhile.
-    pub(super) fn forward(&self, x: &Activations, panels: Range<usize>, y: &Parts<'_, f32>) -> Result<(), LinearError> {
-        let layout = self.weights.layout();
-        let chunk = (CHUNK_BYTES / layout.panel_bytes(self.k())).max(1);
+    pub(super) fn forward(&self, x: &Activations, rows: Range<usize>, y: &Parts<'_, f32>) -> Result<(), LinearError> {
+        let nr = usize::from(self.weights.layout().nr);
+        let panels = rows.start / nr..rows.end.div_ceil(nr);
         SCRATCH.with_borrow_mut(|(out, sums)| {
-            for start in panels.clone().step_by(chunk) {
-                let panels = start..(start + chunk).min(panels.end);
-                let mut token = 0;
-                while token < x.m() {
-                    let kernel = self.choice.kernel(x.m() - token);
-                    let mr = kernel.tokens();
-                    let len = kernel.outputs(&self.weights, panels.len());
-                    if out.len() < len {
-                        out.resize(len, 0);
-                    }
-                    let tokens =
-                        Tokens { values: x.quantized(token), stride: x.stride(), sums: self.sums(x, token, mr, sums) };
-                    kernel.products(&self.weights, panels.clone(), tokens, &mut out[..len])?;
-                    self.scale(x, token, kernel, panels.clone(), &out[..len], y);
-                    token += mr;
+            let mut token = 0;
+            while token < x.m() {
+                let kernel = self.choice.kernel(x.m() - token);
+                let mr = kernel.tokens();
+                let len = kernel.outputs(&self.weights, panels.len());
+                if out.len() < len {
+                    out.resize(len, 0);
                 }
+                let tokens =
+                    Tokens { values: x.quantized(token), stride: x.stride(), sums: self.sums(x, token, mr, sums) };
+                kernel.products(&self.weights, panels.clone(), tokens, &mut out[..len])?;
+                self.scale(x, token, kernel, panels.clone(), &out[..len], y);
+                token += mr;
             }
             Ok(())
         })

@@ -34,7 +34,7 @@ impl Activation {
     }
 }
 
-#[multiversion(targets = "simd")]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn silu(gate: &[f32], up: &[f32], out: &mut [f32]) -> bool {
     let mut finite = true;
     for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
@@ -44,7 +44,7 @@ fn silu(gate: &[f32], up: &[f32], out: &mut [f32]) -> bool {
     finite
 }
 
-#[multiversion(targets = "simd")]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn relu_squared(gate: &[f32], up: &[f32], out: &mut [f32]) -> bool {
     let mut finite = true;
     for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::gguf::{self, Tensor, Value};
 use crate::model::activation::Activation;
 use crate::model::attention::Heads;
+use crate::model::kv::KvShape;
 use crate::model::rope::Pairing;
 
 /// What distinguishes an architecture from the others.
@@ -186,6 +187,12 @@ fn known() -> String {
 }
 
 impl Config {
+    /// What the keys and values of this model are.
+    pub fn kv_shape(&self) -> KvShape {
+        let Heads { kv: heads, key_length, value_length, .. } = self.heads;
+        KvShape { layers: self.layers, heads, key_length, value_length }
+    }
+
     /// Reads the metadata of a file.
     ///
     /// # Errors
@@ -210,8 +217,7 @@ impl Config {
         let activation = reader.activation()?;
         let norms = if family.sub_norms { "before the last matrix of each branch too" } else { "before each branch" };
         reader.decide("norms", norms, format!("architecture {architecture}"));
-        let decisions = reader.decisions;
-        Ok(Config {
+        let config = Config {
             family,
             layers,
             embedding,
@@ -222,8 +228,11 @@ impl Config {
             rms_epsilon,
             rope,
             activation,
-            decisions,
-        })
+            decisions: Vec::new(),
+        };
+        let kv = config.kv_shape().usual_type(context);
+        reader.decide("keys and values", kv, "the size of the whole context; --kv asks for another type");
+        Ok(Config { decisions: reader.decisions, ..config })
     }
 }
 

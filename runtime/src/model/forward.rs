@@ -192,26 +192,29 @@ impl Forward {
         Ok(())
     }
 
-    /// The logits `[rows, vocab]` of up to [`LOGIT_ROWS`] of the tokens last taken through the layers.
+    /// Computes the logits of up to [`LOGIT_ROWS`] of the tokens last taken through the layers.
     ///
     /// # Errors
     /// Logits that are not finite.
-    pub fn logits(
+    pub fn score(
         &mut self,
         pool: &Pool,
         config: &Config,
         weights: &Weights,
         rows: Range<usize>,
-    ) -> Result<&[f32], ForwardError> {
+    ) -> Result<(), ForwardError> {
         let width = config.embedding;
         let hidden = &self.hidden[rows.start * width..rows.end * width];
         let x = self.x.rows_mut(rows.len(), width);
         normalise(pool, hidden, &weights.output_norm, config.rms_epsilon, x, || "the last layer's output".into())?;
         let logits = &mut self.logits[..rows.len() * config.vocab];
-        project(pool, &mut self.x, [(&weights.head, logits)])?;
-        let logits = &self.logits[..rows.len() * config.vocab];
-        finite(all_finite(logits), || "a logit".into())?;
-        Ok(logits)
+        project(pool, &mut self.x, [(&weights.head, &mut *logits)])?;
+        finite(all_finite(logits), || "a logit".into())
+    }
+
+    /// The logits last computed, `[rows, vocab]`; what follows them is unspecified.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
     }
 }
 
@@ -227,12 +230,10 @@ fn each_row(pool: &Pool, rows: &mut [f32], width: usize, row: impl Fn(usize, &mu
         return row(0, rows);
     }
     let (all, parts) = (AtomicBool::new(true), Parts::new(rows));
-    pool.run(|thread| {
-        for i in pool.share(thread, m, 1) {
-            // SAFETY: the shares of different threads do not overlap, so neither do their rows.
-            if !row(i, unsafe { parts.part(i * width..(i + 1) * width) }) {
-                all.store(false, Relaxed);
-            }
+    pool.for_each(m, |_, i| {
+        // SAFETY: rows of different items do not overlap.
+        if !row(i, unsafe { parts.part(i * width..(i + 1) * width) }) {
+            all.store(false, Relaxed);
         }
     });
     all.into_inner()

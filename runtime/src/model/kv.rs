@@ -10,12 +10,11 @@ use half::slice::HalfFloatSliceExt;
 use multiversion::multiversion;
 
 /// How a key or value is stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvType {
     /// As computed.
     F32,
-    /// Rounded to half precision: half the memory, and what other runtimes default to.
-    #[default]
+    /// Rounded to half precision: half the memory.
     F16,
     /// int8 with one scale for each token and head, max|x| / 127: a quarter of the memory.
     I8,
@@ -146,7 +145,7 @@ fn reserved<T>(elements: usize) -> Result<Vec<T>, TryReserveError> {
     Ok(rows)
 }
 
-#[multiversion(targets = "simd")]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn decode_i8(codes: &[i8], scales: &[f32], out: &mut [f32]) {
     let width = codes.len() / scales.len().max(1);
     for ((codes, scale), out) in codes.chunks_exact(width).zip(scales).zip(out.chunks_exact_mut(width)) {
@@ -178,7 +177,19 @@ pub struct KvShape {
     pub value_length: usize,
 }
 
+/// Keys and values that take no more than this are kept as computed.
+const SMALL: usize = 64 << 20;
+
 impl KvShape {
+    /// The type to use where none is asked for: f16, as other runtimes do; but f32 where a context of `tokens` tokens is
+    /// so small that rounding would save nothing worth having.
+    pub fn usual_type(&self, tokens: usize) -> KvType {
+        match self.bytes(KvType::F32, tokens) {
+            Some(bytes) if bytes <= SMALL => KvType::F32,
+            _ => KvType::F16,
+        }
+    }
+
     /// Bytes for `tokens` tokens; `None` where that is no number of bytes.
     pub fn bytes(&self, kv: KvType, tokens: usize) -> Option<usize> {
         let token = kv.row_bytes(self.key_length) + kv.row_bytes(self.value_length);
@@ -253,13 +264,12 @@ mod tests {
     #[test]
     fn rows_come_back_within_their_precision() {
         for (kv, tolerance) in [(KvType::F32, 0.0), (KvType::F16, 5e-4), (KvType::I8, 0.5 / 127.0 + 1e-6)] {
+            let pushed: Vec<Vec<f32>> = (0..10).map(|token| row(token, 24)).collect();
             let mut rows = Rows::new(kv, 24, 10).unwrap();
-            for token in 0..10 {
-                rows.push(&row(token, 24));
-            }
+            pushed.iter().for_each(|row| rows.push(row));
             let mut scratch = vec![0f32; 24 * 4];
             let found = rows.read(3..7, &mut scratch);
-            let expected: Vec<f32> = (3..7).flat_map(|token| row(token, 24)).collect();
+            let expected = pushed[3..7].concat();
             assert_eq!(found.len(), expected.len());
             for (found, expected) in found.iter().zip(&expected) {
                 assert!((found - expected).abs() <= tolerance, "{kv}: {found} for {expected}");
@@ -300,6 +310,8 @@ mod tests {
         assert_eq!(shape.bytes(KvType::F16, 4096), Some(30 * 5 * 256 * 2 * 4096));
         assert_eq!(shape.bytes(KvType::I8, 1), Some(30 * 5 * (128 + 4) * 2));
         assert_eq!(shape.bytes(KvType::F32, usize::MAX), None);
+        assert_eq!((shape.usual_type(64), shape.usual_type(4096)), (KvType::F32, KvType::F16));
+        assert_eq!(shape.usual_type(usize::MAX), KvType::F16);
         assert!(Rows::new(KvType::F32, usize::MAX, 2).is_err());
     }
 

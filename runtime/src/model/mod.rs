@@ -10,6 +10,9 @@ pub mod rope;
 pub mod session;
 pub mod weights;
 
+#[cfg(test)]
+mod tests;
+
 use crate::gguf;
 use crate::kernels::Selection;
 use crate::threads::Pool;

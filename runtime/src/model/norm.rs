@@ -22,7 +22,7 @@ fn factor(x: &[f32], epsilon: f32) -> f64 {
 }
 
 /// out = x / √(mean(x²) + ε) · weight, for one row; all three have the same length. Returns whether the row was finite.
-#[multiversion(targets = "simd")]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) -> bool {
     let factor = factor(x, epsilon);
     for ((out, &x), &weight) in out.iter_mut().zip(x).zip(weight) {
@@ -32,7 +32,7 @@ pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) -> boo
 }
 
 /// [`rms_norm`] in place.
-#[multiversion(targets = "simd")]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn rms_norm_in_place(x: &mut [f32], weight: &[f32], epsilon: f32) -> bool {
     let factor = factor(x, epsilon);
     for (x, &weight) in x.iter_mut().zip(weight) {

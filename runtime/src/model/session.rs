@@ -1,10 +1,11 @@
 //! One conversation with a model: the tokens so far, their keys and values, and the buffers of the forward pass.
 
 use std::collections::TryReserveError;
+use std::ops::Range;
 
 use crate::model::Model;
 use crate::model::forward::{Forward, ForwardError, LOGIT_ROWS};
-use crate::model::kv::{KvCache, KvShape, KvType};
+use crate::model::kv::{KvCache, KvType};
 
 /// Tokens taken through the layers together: enough to make matrix products of them, few enough to stay in cache.
 pub const BATCH: usize = 512;
@@ -12,8 +13,9 @@ pub const BATCH: usize = 512;
 /// What a session is to be like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// How keys and values are stored.
-    pub kv: KvType,
+    /// How keys and values are stored; `None`: as is usual for the model ([`super::KvShape::usual_type`] of its whole context,
+    /// so that a shorter one does not change the result).
+    pub kv: Option<KvType>,
     /// Tokens that there is to be room for; `None`: as many as the model was made for.
     pub context: Option<usize>,
 }
@@ -67,8 +69,7 @@ pub enum SessionError {
     },
     /// The forward pass failed.
     #[error(
-        "at position {from} (or up to {} after): {source}; the file is damaged, or the model needs a wider type of \
-         keys and values", to - from
+        "at positions {from} to {to}: {source}; the file is damaged, or the model needs a wider type of keys and values"
     )]
     Forward {
         /// First position of the batch.
@@ -87,6 +88,7 @@ pub struct Session<'m> {
     cache: KvCache,
     forward: Forward,
     position: usize,
+    kv: KvType,
     kv_bytes: usize,
 }
 
@@ -97,17 +99,12 @@ impl<'m> Session<'m> {
     /// A context of 0, or one whose keys and values do not fit into memory.
     pub fn new(model: &'m Model, options: SessionOptions) -> Result<Self, SessionError> {
         let config = model.config();
-        let SessionOptions { kv, context } = options;
-        let context = context.unwrap_or(config.context);
+        let context = options.context.unwrap_or(config.context);
         if context == 0 {
             return Err(SessionError::NoContext);
         }
-        let shape = KvShape {
-            layers: config.layers,
-            heads: config.heads.kv,
-            key_length: config.heads.key_length,
-            value_length: config.heads.value_length,
-        };
+        let shape = config.kv_shape();
+        let kv = options.kv.unwrap_or_else(|| shape.usual_type(config.context));
         let refuse = |needed: Option<usize>, available: String| {
             let needed = needed.map_or("more bytes than can be counted".into(), |bytes| format!("{} MiB", bytes >> 20));
             SessionError::Memory { context, kv, needed, available }
@@ -121,7 +118,7 @@ impl<'m> Session<'m> {
         let cache = KvCache::new(kv, shape, context)
             .map_err(|error: TryReserveError| refuse(Some(bytes), error.to_string()))?;
         let forward = Forward::new(config, context.min(BATCH), model.pool().threads());
-        Ok(Session { model, cache, forward, position: 0, kv_bytes: bytes })
+        Ok(Session { model, cache, forward, position: 0, kv, kv_bytes: bytes })
     }
 
     /// Tokens fed so far.
@@ -132,6 +129,11 @@ impl<'m> Session<'m> {
     /// Tokens that there is room for in all.
     pub fn context(&self) -> usize {
         self.cache.capacity()
+    }
+
+    /// How keys and values are stored.
+    pub fn kv(&self) -> KvType {
+        self.kv
     }
 
     /// Bytes that keys and values take when the context is full.
@@ -148,53 +150,74 @@ impl<'m> Session<'m> {
     /// Feeds tokens and returns the logits `[vocab]` of the last one.
     ///
     /// # Errors
-    /// No tokens, ids out of range, more than fit; numbers that are not finite. The session then is as it was before,
-    /// save for whole batches of [`BATCH`] tokens that were taken.
+    /// No tokens, ids out of range, more than fit; numbers that are not finite. The session then is as it was before.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], SessionError> {
+        let start = self.position;
+        if let Err(error) = self.advance(tokens) {
+            self.rewind(start);
+            return Err(error);
+        }
+        Ok(&self.forward.logits()[..self.model.config().vocab])
+    }
+
+    fn advance(&mut self, tokens: &[u32]) -> Result<(), SessionError> {
         self.check(tokens)?;
-        let mut last = 0..0;
+        let mut last = 0;
         for batch in tokens.chunks(BATCH) {
             self.take(batch)?;
-            last = batch.len() - 1..batch.len();
+            last = batch.len() - 1;
         }
-        let (model, position) = (self.model, self.position);
-        self.forward
-            .logits(model.pool(), model.config(), model.weights(), last)
-            .map_err(|source| SessionError::Forward { from: position - 1, to: position - 1, source })
+        self.score(last..last + 1, self.position - 1)
     }
 
     /// Feeds tokens and hands `each` the logits `[vocab]` of every token from number `from` on, in order, with the
     /// token's number among those fed.
     ///
     /// # Errors
-    /// Those of [`Session::feed`], and those of `each`.
+    /// Those of [`Session::feed`], and those of `each`; the session then is as it was before.
     pub fn feed_each<E: From<SessionError>>(
+        &mut self,
+        tokens: &[u32],
+        from: usize,
+        each: impl FnMut(usize, &[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.position;
+        let fed = self.advance_each(tokens, from, each);
+        if fed.is_err() {
+            self.rewind(start);
+        }
+        fed
+    }
+
+    fn advance_each<E: From<SessionError>>(
         &mut self,
         tokens: &[u32],
         from: usize,
         mut each: impl FnMut(usize, &[f32]) -> Result<(), E>,
     ) -> Result<(), E> {
         self.check(tokens)?;
-        let model = self.model;
-        let (config, mut done) = (model.config(), 0);
+        let (vocab, start) = (self.model.config().vocab, self.position);
         for batch in tokens.chunks(BATCH) {
-            let start = self.position;
+            let first = self.position;
             self.take(batch)?;
-            let mut row = from.saturating_sub(done);
+            let mut row = (start + from).saturating_sub(first);
             while row < batch.len() {
                 let rows = row..(row + LOGIT_ROWS).min(batch.len());
-                let logits = self
-                    .forward
-                    .logits(model.pool(), config, model.weights(), rows.clone())
-                    .map_err(|source| SessionError::Forward { from: start + row, to: start + rows.end - 1, source })?;
-                for (row, logits) in rows.clone().zip(logits.chunks_exact(config.vocab)) {
-                    each(done + row, logits)?;
+                self.score(rows.clone(), first + row)?;
+                for (row, logits) in rows.clone().zip(self.forward.logits().chunks_exact(vocab)) {
+                    each(first + row - start, logits)?;
                 }
                 row = rows.end;
             }
-            done += batch.len();
         }
         Ok(())
+    }
+
+    /// Computes the logits of some tokens of the last batch, the first of them at position `from`.
+    fn score(&mut self, rows: Range<usize>, from: usize) -> Result<(), SessionError> {
+        let (model, to) = (self.model, from + rows.len() - 1);
+        let scored = self.forward.score(model.pool(), model.config(), model.weights(), rows);
+        scored.map_err(|source| SessionError::Forward { from, to, source })
     }
 
     fn check(&self, tokens: &[u32]) -> Result<(), SessionError> {
@@ -211,20 +234,14 @@ impl<'m> Session<'m> {
         Ok(())
     }
 
-    /// Takes one batch through the layers; on failure the session forgets it.
+    /// Takes one batch through the layers.
     fn take(&mut self, batch: &[u32]) -> Result<(), SessionError> {
-        let Session { model, cache, forward, position, .. } = self;
-        let taken = forward.layers(model.pool(), model.config(), model.weights(), cache, batch, *position);
-        match taken {
-            Ok(()) => {
-                *position += batch.len();
-                Ok(())
-            }
-            Err(source) => {
-                cache.truncate(*position);
-                Err(SessionError::Forward { from: *position, to: *position + batch.len() - 1, source })
-            }
-        }
+        let Session { model, cache, forward, position: from, .. } = self;
+        let taken = forward.layers(model.pool(), model.config(), model.weights(), cache, batch, *from);
+        let to = *from + batch.len() - 1;
+        taken.map_err(|source| SessionError::Forward { from: *from, to, source })?;
+        *from += batch.len();
+        Ok(())
     }
 }
 

@@ -229,6 +229,14 @@ fn check(file: &gguf::File, config: &Config, places: &[Place]) -> Result<(), Wei
 }
 
 impl Weights {
+    /// Checks that the file has every tensor of such a model, in its shape, and no other.
+    ///
+    /// # Errors
+    /// Names the first tensor that is missing, has another shape, or has no place.
+    pub fn check(file: &gguf::File, config: &Config) -> Result<(), WeightsError> {
+        check(file, config, &places(config))
+    }
+
     /// Checks all tensors, then decodes and packs them, spread over the pool. `progress(done, matrices)` is called from
     /// whichever thread has finished a matrix.
     ///
@@ -251,14 +259,10 @@ impl Weights {
             .collect();
         let loader = Loader { file, selection };
         let made: Vec<OnceLock<Result<Linear, WeightsError>>> = matrices.iter().map(|_| OnceLock::new()).collect();
-        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        pool.run(|_| {
-            while let index = next.fetch_add(1, Relaxed)
-                && let (Some(place), Some(slot)) = (matrices.get(index), made.get(index))
-            {
-                slot.get_or_init(|| loader.matrix(&place.name));
-                progress(done.fetch_add(1, Relaxed) + 1, matrices.len());
-            }
+        let done = AtomicUsize::new(0);
+        pool.for_each(matrices.len(), |_, index| {
+            made[index].get_or_init(|| loader.matrix(&matrices[index].name));
+            progress(done.fetch_add(1, Relaxed) + 1, matrices.len());
         });
         let mut ready = HashMap::new();
         for (place, made) in matrices.iter().zip(made) {
@@ -272,7 +276,7 @@ impl Weights {
 }
 
 /// Whether a matrix of this type takes int8 activations.
-fn is_ternary(kind: Kind) -> bool {
+pub fn is_ternary(kind: Kind) -> bool {
     matches!(kind, Kind::I2_S | Kind::TQ1_0 | Kind::TQ2_0)
 }
 

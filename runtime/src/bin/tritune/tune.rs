@@ -1,5 +1,6 @@
 //! `tritune tune`: time the kernels that are compiled in, on this machine.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +70,7 @@ impl Tune {
         if let Some(isa) = self.isas.iter().find(|isa| !isa.detected()) {
             bail!("this machine does not run {isa}; `tritune kernels` lists what it runs");
         }
-        let out = self.out.map(|folder| writable(folder)).transpose()?;
+        let out = self.out.map(writable).transpose()?;
 
         let interrupt = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&interrupt);
@@ -82,7 +83,7 @@ impl Tune {
         let results = tuning.run(&interrupt, &mut bar)?;
         bar.0.finish_and_clear();
 
-        println!("{}", report::table(&results));
+        writeln!(std::io::stdout(), "{}", report::table(&results))?;
         for sample in results.samples.iter().filter(|sample| sample.failed.is_some()) {
             let why = sample.failed.as_deref().unwrap_or_default();
             eprintln!("warning: {} was excluded from {}: {why}", sample.kernel, sample.case);
@@ -111,7 +112,12 @@ fn keep(results: &Results, folder: Option<PathBuf>, interrupted: bool) -> Result
     }
     let aside = path.with_extension("interrupted");
     results.save(&aside)?;
-    bail!("interrupted; {} samples are kept in {}, and {} is as it was", results.samples.len(), aside.display(), path.display());
+    bail!(
+        "interrupted; {} samples are kept in {}, and {} is as it was",
+        results.samples.len(),
+        aside.display(),
+        path.display()
+    );
 }
 
 /// The progress bar.

@@ -1,0 +1,111 @@
+//! What the verbs share: where the model is, and what it runs on.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use tritune::gguf::File;
+use tritune::kernels::{Force, Selection};
+use tritune::model::Model;
+use tritune::threads::{self, Pool};
+
+/// A model that is part of the program: BitNet b1.58, 5 million weights, trained on Jane Austen's novels.
+static DEMO: &[u8] = include_bytes!("../../../demo/austen-5m-i2_s.gguf");
+
+/// The model of a verb.
+#[derive(clap::Args)]
+pub(crate) struct ModelFile {
+    /// GGUF file
+    #[arg(value_name = "MODEL", required_unless_present = "demo", conflicts_with = "demo")]
+    path: Option<PathBuf>,
+    /// Use the built-in model: 5 million ternary weights, trained on Jane Austen's novels
+    #[arg(long)]
+    demo: bool,
+}
+
+impl ModelFile {
+    /// Opens and checks it.
+    pub(crate) fn open(&self) -> Result<File> {
+        Ok(match &self.path {
+            Some(path) => File::open(path)?,
+            None => File::from_static("austen-5m-i2_s.gguf (built in)", DEMO)?,
+        })
+    }
+}
+
+/// Where a model may run.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Device {
+    Cpu,
+    Gpu,
+}
+
+/// Which kernels to use.
+#[derive(clap::Args)]
+pub(crate) struct Policy {
+    /// Use this kernel or instruction set, or fail
+    #[arg(long, value_name = "KERNEL_OR_ISA", env = "TRITUNE_ISA")]
+    force: Option<Force>,
+}
+
+impl Policy {
+    /// The policy for `threads` threads.
+    pub(crate) fn selection(&self, threads: usize) -> Result<Selection> {
+        Ok(Selection::new(self.force, threads)?)
+    }
+}
+
+/// What a model runs on.
+#[derive(clap::Args)]
+pub(crate) struct Engine {
+    #[command(flatten)]
+    policy: Policy,
+    /// Where to run
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    device: Device,
+}
+
+impl Engine {
+    /// Makes the model ready to run on `threads` threads, all cores where 0; progress and time go to stderr.
+    pub(crate) fn load(&self, file: &File, threads: usize) -> Result<Model> {
+        if self.device == Device::Gpu {
+            bail!("this build has no GPU support; run with --device cpu");
+        }
+        let start = Instant::now();
+        let pool = Pool::new(threads);
+        let selection = self.policy.selection(pool.threads())?;
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        let model = Model::load(file, &selection, pool, &|done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        })?;
+        bar.finish_and_clear();
+        eprintln!("loaded {} in {:.2} s", file.path().display(), start.elapsed().as_secs_f64());
+        Ok(model)
+    }
+}
+
+/// How many threads.
+#[derive(clap::Args)]
+pub(crate) struct Threads {
+    /// Threads; as many as there are cores where not given
+    #[arg(short, long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl Threads {
+    /// The number.
+    pub(crate) fn count(&self) -> usize {
+        self.threads.map_or_else(threads::available, usize::from)
+    }
+}
+
+/// Warns where more tokens are asked for than the model was made for.
+pub(crate) fn warn_beyond(model: &Model, context: usize) {
+    let made_for = model.config().context;
+    if context > made_for {
+        eprintln!("warning: the model was made for {made_for} tokens; what it says beyond may be nonsense");
+    }
+}

@@ -1,0 +1,281 @@
+//! What the loader decides and refuses, on models too small to say anything.
+
+use super::*;
+use crate::gguf::{File, Header, Kind, Strings, Value, Writer};
+use crate::model::activation::Activation;
+use crate::model::rope::Pairing;
+
+const EMBEDDING: u64 = 64;
+const FEED_FORWARD: u64 = 96;
+const VOCAB: u64 = 16;
+
+/// A model to be spoilt: keys without their architecture, and tensors with their shapes.
+#[derive(Clone)]
+struct Sketch {
+    architecture: &'static str,
+    tokenizer: Option<&'static str>,
+    keys: Vec<(&'static str, Value)>,
+    tensors: Vec<(String, Vec<u64>)>,
+    /// What a tensor is filled with, where it is not ordinary.
+    fill: Option<(&'static str, f32)>,
+}
+
+impl Sketch {
+    fn new(architecture: &'static str) -> Sketch {
+        let keys = vec![
+            ("block_count", Value::U32(1)),
+            ("context_length", Value::U32(32)),
+            ("embedding_length", Value::U32(EMBEDDING as u32)),
+            ("feed_forward_length", Value::U32(FEED_FORWARD as u32)),
+            ("attention.head_count", Value::U32(4)),
+            ("attention.head_count_kv", Value::U32(2)),
+            ("attention.layer_norm_rms_epsilon", Value::F32(1e-5)),
+        ];
+        let mut tensors = vec![
+            ("token_embd.weight".to_owned(), vec![EMBEDDING, VOCAB]),
+            ("output_norm.weight".to_owned(), vec![EMBEDDING]),
+        ];
+        let layer: [(&str, &[u64]); 9] = [
+            ("attn_norm", &[EMBEDDING]),
+            ("ffn_norm", &[EMBEDDING]),
+            ("attn_q", &[EMBEDDING, 64]),
+            ("attn_k", &[EMBEDDING, 32]),
+            ("attn_v", &[EMBEDDING, 32]),
+            ("attn_output", &[64, EMBEDDING]),
+            ("ffn_gate", &[EMBEDDING, FEED_FORWARD]),
+            ("ffn_up", &[EMBEDDING, FEED_FORWARD]),
+            ("ffn_down", &[FEED_FORWARD, EMBEDDING]),
+        ];
+        let sub_norms: [(&str, &[u64]); 2] = [("attn_sub_norm", &[64]), ("ffn_sub_norm", &[FEED_FORWARD])];
+        let sub_norms = sub_norms.into_iter().filter(|_| architecture != "llama");
+        tensors.extend(layer.into_iter().chain(sub_norms).map(|(n, s)| (format!("blk.0.{n}.weight"), s.to_vec())));
+        Sketch { architecture, tokenizer: Some("gpt2"), keys, tensors, fill: None }
+    }
+
+    fn set(mut self, key: &'static str, value: impl Into<Value>) -> Sketch {
+        self.keys.retain(|(known, _)| *known != key);
+        self.keys.push((key, value.into()));
+        self
+    }
+
+    fn without(mut self, key: &str) -> Sketch {
+        self.keys.retain(|(known, _)| *known != key);
+        self.tensors.retain(|(name, _)| name != key);
+        self
+    }
+
+    fn tensor(mut self, name: &str, shape: &[u64]) -> Sketch {
+        self.tensors.retain(|(known, _)| known != name);
+        self.tensors.push((name.into(), shape.to_vec()));
+        self
+    }
+
+    fn filled(mut self, name: &'static str, value: f32) -> Sketch {
+        self.fill = Some((name, value));
+        self
+    }
+
+    fn file(&self) -> File {
+        let mut header = Header::new();
+        header.set("general.architecture", self.architecture.to_owned());
+        if let Some(tokenizer) = self.tokenizer {
+            header.set("tokenizer.ggml.model", tokenizer.to_owned());
+        }
+        for (key, value) in &self.keys {
+            // A key with a space of its own is written as it is.
+            let whole = ["general.", "split.", "tokenizer."].iter().any(|space| key.starts_with(space));
+            header.set(if whole { (*key).to_owned() } else { format!("{}.{key}", self.architecture) }, value.clone());
+        }
+        for (name, shape) in &self.tensors {
+            header.tensor(name.clone(), shape, Kind::F32).unwrap();
+        }
+        let mut writer = Writer::new(Vec::new(), header).unwrap();
+        for (number, (name, shape)) in self.tensors.iter().enumerate() {
+            let elements = shape.iter().product::<u64>();
+            let wave =
+                |i: u64| ((i * 37 + number as u64 * 11) as f32).sin() * 0.3 + if shape.len() == 1 { 1.0 } else { 0.0 };
+            let spoilt = self.fill.filter(|(spoilt, _)| spoilt == name);
+            let value = |i: u64| spoilt.map_or_else(|| wave(i), |(_, value)| value);
+            let bytes: Vec<u8> = (0..elements).flat_map(|i| value(i).to_le_bytes()).collect();
+            writer.write_tensor(name, &bytes).unwrap();
+        }
+        File::from_bytes("sketch.gguf", writer.finish().unwrap()).unwrap()
+    }
+
+    fn load(&self) -> Result<Model, Error> {
+        Model::load(&self.file(), &Selection::new(None, 1).unwrap(), Pool::new(1), &|_, _| ())
+    }
+
+    fn config(&self) -> Config {
+        Config::read(&self.file()).unwrap()
+    }
+
+    /// Logits of a few tokens.
+    fn logits(&self) -> Vec<f32> {
+        let model = self.load().unwrap();
+        let mut session = Session::new(&model, SessionOptions::default()).unwrap();
+        session.feed(&[3, 1, 4, 1, 5]).unwrap().to_vec()
+    }
+}
+
+#[test]
+fn every_family_loads_and_runs() {
+    for family in &config::FAMILIES {
+        let logits = Sketch::new(family.architecture).logits();
+        assert_eq!(logits.len() as u64, VOCAB);
+    }
+}
+
+#[test]
+fn activation_is_the_keys_then_the_tokenizers() {
+    let activation = |architecture, tokenizer: Option<&'static str>, key: Option<&str>| {
+        let mut sketch = Sketch { tokenizer, ..Sketch::new(architecture) };
+        if let Some(key) = key {
+            sketch = sketch.set("hidden_activation", key.to_owned());
+        }
+        Config::read(&sketch.file()).map(|config| config.activation)
+    };
+    for architecture in ["bitnet-b1.58", "bitnet-25"] {
+        assert_eq!(activation(architecture, Some("gpt2"), None).unwrap(), Activation::ReluSquared);
+        assert_eq!(activation(architecture, Some("llama"), None).unwrap(), Activation::Silu);
+        assert_eq!(activation(architecture, Some("gpt2"), Some("silu")).unwrap(), Activation::Silu);
+        assert_eq!(activation(architecture, None, Some("relu2")).unwrap(), Activation::ReluSquared);
+        for tokenizer in [None, Some("t5")] {
+            let refusal = activation(architecture, tokenizer, None).unwrap_err().to_string();
+            assert!(refusal.contains("hidden_activation"), "{refusal}");
+        }
+    }
+    for tokenizer in [Some("gpt2"), Some("llama"), None] {
+        assert_eq!(activation("bitnet", tokenizer, None).unwrap(), Activation::Silu);
+        assert_eq!(activation("llama", tokenizer, None).unwrap(), Activation::Silu);
+    }
+    assert!(activation("llama", None, Some("gelu")).unwrap_err().to_string().contains("`gelu`"));
+}
+
+#[test]
+fn decisions_name_their_reasons() {
+    let config = Sketch::new("bitnet-b1.58").config();
+    let why = |what: &str| config.decisions.iter().find(|row| row.what == what).map(|row| row.why.clone()).unwrap();
+    assert_eq!(config.rope.pairing, Pairing::Halves);
+    assert!(why("activation").contains("2B4T"));
+    assert!(why("rope base").contains("no `bitnet-b1.58.rope.freq_base`"));
+    assert!(why("layers") == "bitnet-b1.58.block_count");
+    assert_eq!(Sketch::new("llama").config().rope.pairing, Pairing::Adjacent);
+}
+
+#[test]
+fn what_would_change_the_result_is_refused_by_name() {
+    let llama = || Sketch::new("llama");
+    for (sketch, name) in [
+        (Sketch::new("mamba"), "`mamba` cannot be run; known are llama, bitnet"),
+        (llama().set("rope.scaling.type", "yarn".to_owned()), "rope.scaling.type"),
+        (llama().set("expert_count", 8u32), "llama.expert_count"),
+        (llama().set("attention.sliding_window", 4096u32), "llama.attention.sliding_window"),
+        (llama().set("logit_scale", 0.5f32), "llama.logit_scale"),
+        (llama().set("attention.scale", 0.1f32), "llama.attention.scale"),
+        (llama().set("attention.causal", false), "llama.attention.causal"),
+        (llama().set("final_logit_softcapping", 30f32), "llama.final_logit_softcapping"),
+        (llama().set("something.new", 1u32), "llama.something.new"),
+        (llama().set("general.type", "adapter".to_owned()), "general.type"),
+        (llama().set("split.count", 2u32), "split.count"),
+        (llama().tensor("blk.0.attn_q_norm.weight", &[16]), "blk.0.attn_q_norm.weight"),
+        (llama().tensor("blk.0.attn_sub_norm.weight", &[64]), "blk.0.attn_sub_norm.weight"),
+        (llama().tensor("blk.1.attn_norm.weight", &[64]), "blk.1.attn_norm.weight"),
+        (llama().tensor("output.bias", &[VOCAB]), "output.bias"),
+    ] {
+        let refusal = sketch.load().unwrap_err().to_string();
+        assert!(refusal.contains(name) && refusal.contains("sketch.gguf"), "{name}: {refusal}");
+    }
+}
+
+#[test]
+fn what_changes_nothing_is_accepted() {
+    let plain = Sketch::new("llama").logits();
+    for sketch in [
+        Sketch::new("llama").set("expert_count", 0u32),
+        Sketch::new("llama").set("attention.causal", true),
+        Sketch::new("llama").set("logit_scale", 1f32),
+        Sketch::new("llama").set("rope.scaling.type", "none".to_owned()).set("rope.scaling.factor", 4f32),
+        Sketch::new("llama").set("rope.scaling.type", "linear".to_owned()).set("rope.scaling.factor", 1f32),
+        Sketch::new("llama").set("rope.scaling.original_context_length", 16u32),
+        Sketch::new("llama").set("general.type", "model".to_owned()),
+    ] {
+        assert_eq!(sketch.logits(), plain);
+    }
+}
+
+#[test]
+fn what_is_optional_has_its_effect() {
+    let plain = Sketch::new("llama").logits();
+    for sketch in [
+        Sketch::new("llama").set("rope.scaling.factor", 4f32),
+        Sketch::new("llama").set("rope.freq_base", 500f32),
+        Sketch::new("llama").set("rope.dimension_count", 8u32),
+        Sketch::new("llama").tensor("rope_freqs.weight", &[8]),
+        Sketch::new("llama").tensor("blk.0.attn_q.bias", &[64]),
+        Sketch::new("llama").tensor("blk.0.ffn_down.scale", &[1]),
+        Sketch::new("llama").tensor("output.weight", &[EMBEDDING, VOCAB]),
+        Sketch::new("llama").set("hidden_activation", "relu2".to_owned()),
+        Sketch::new("bitnet"),
+    ] {
+        assert_ne!(sketch.logits(), plain, "{:?} {:?}", sketch.keys.last(), sketch.tensors.last());
+    }
+    let unit = Sketch::new("llama").tensor("blk.0.ffn_down.scale", &[1]).filled("blk.0.ffn_down.scale", 1.0);
+    assert_eq!(unit.logits(), plain);
+}
+
+#[test]
+fn absurd_numbers_are_refused() {
+    let llama = || Sketch::new("llama");
+    let tokens = Value::Array(gguf::Array::String(["a", "b"].into_iter().collect::<Strings>()));
+    for (sketch, name) in [
+        (llama().set("block_count", 1_000_000_000u32), "block_count"),
+        (llama().set("block_count", 0u32), "block_count"),
+        (llama().set("context_length", 0u32), "context_length"),
+        (llama().set("embedding_length", 63u32), "embedding_length"),
+        (llama().set("embedding_length", "wide".to_owned()), "embedding_length"),
+        (llama().set("feed_forward_length", 97u32), "blk.0.ffn_gate.weight"),
+        (llama().set("feed_forward_length", u64::MAX), "blk.0.ffn_gate.weight"),
+        (llama().set("attention.head_count", 0u32), "attention.head_count"),
+        (llama().set("attention.head_count", 5u32), "attention.head_count"),
+        (llama().set("attention.head_count_kv", 3u32), "attention.head_count_kv"),
+        (llama().set("attention.head_count_kv", 8u32), "attention.head_count_kv"),
+        (llama().set("attention.key_length", u64::MAX), "attention.key_length"),
+        (llama().set("attention.key_length", 32u32), "blk.0.attn_q.weight"),
+        (llama().set("attention.layer_norm_rms_epsilon", 0f32), "rms_epsilon"),
+        (llama().set("attention.layer_norm_rms_epsilon", f32::NAN), "rms_epsilon"),
+        (llama().set("rope.dimension_count", 7u32), "rope.dimension_count"),
+        (llama().set("rope.dimension_count", 18u32), "rope.dimension_count"),
+        (llama().set("rope.freq_base", -1f32), "rope.freq_base"),
+        (llama().set("rope.scaling.factor", f32::INFINITY), "rope.scaling.factor"),
+        (llama().set("tokenizer.ggml.tokens", tokens), "tokenizer.ggml.tokens"),
+        (llama().without("attention.head_count"), "attention.head_count"),
+        (llama().without("blk.0.ffn_up.weight").tensor("output.weight", &[EMBEDDING, VOCAB]), "blk.0.ffn_up.weight"),
+        (llama().without("token_embd.weight").tensor("output.weight", &[EMBEDDING, VOCAB]), "token_embd.weight"),
+        (llama().tensor("blk.0.attn_k.weight", &[EMBEDDING, 64]), "blk.0.attn_k.weight"),
+        (llama().tensor("output_norm.weight", &[EMBEDDING, 2]), "output_norm.weight"),
+        (Sketch::new("bitnet").without("blk.0.ffn_sub_norm.weight"), "blk.0.ffn_sub_norm.weight"),
+    ] {
+        let refusal = sketch.load().unwrap_err().to_string();
+        assert!(refusal.contains(name) && refusal.contains("sketch.gguf"), "{name}: {refusal}");
+    }
+}
+
+#[test]
+fn damaged_numbers_are_told_where_they_show() {
+    let refusal = Sketch::new("llama").filled("blk.0.ffn_norm.weight", f32::NAN).load().unwrap_err().to_string();
+    assert!(refusal.contains("blk.0.ffn_norm.weight"), "{refusal}");
+    for (tensor, place) in [
+        ("token_embd.weight", "the embedding"),
+        ("blk.0.attn_v.weight", "the attention of layer 0"),
+        ("blk.0.attn_output.weight", "the feed-forward input of layer 0"),
+        ("blk.0.ffn_gate.weight", "the feed-forward network of layer 0"),
+        ("blk.0.ffn_down.weight", "the last layer's output"),
+    ] {
+        let model = Sketch::new("llama").filled(tensor, f32::INFINITY).load().unwrap();
+        let mut session = Session::new(&model, SessionOptions::default()).unwrap();
+        let refusal = session.feed(&[1, 2]).unwrap_err().to_string();
+        assert!(refusal.contains(place) && refusal.contains("at positions"), "{tensor}: {refusal}");
+        assert_eq!(session.position(), 0);
+    }
+}

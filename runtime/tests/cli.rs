@@ -1,0 +1,274 @@
+//! The binary, from the outside.
+
+mod shared;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn tritune(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tritune"));
+    command.args(arguments).env_remove("TRITUNE_ISA").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    tritune(arguments).output().expect("the binary starts")
+}
+
+fn feed(arguments: &[&str], stdin: &[u8]) -> Output {
+    let mut child = tritune(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    child.stdin.take().expect("piped").write_all(stdin).expect("it reads");
+    child.wait_with_output().expect("it ends")
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+/// Asserts a failure told in one line on stderr, exit 1, nothing on stdout; returns the line.
+fn refusal(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(output.stdout.is_empty());
+    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{stderr}");
+    assert_eq!(stderr.lines().last(), errors.first().copied(), "{stderr}");
+    errors[0].into()
+}
+
+#[test]
+fn the_demo_goes_on_as_it_was_trained_to() {
+    for threads in ["1", "2"] {
+        let text = run(&["run", "--demo", "-p", "It was", "-n", "8", "--temp", "0", "--threads", threads]);
+        assert!(stdout(&text).starts_with(" a very unfortunate one."), "{:?}", stdout(&text));
+    }
+    let sampled = |seed| stdout(&run(&["run", "--demo", "-p", "It was", "-n", "24", "--seed", seed]));
+    assert_eq!(sampled("7"), sampled("7"));
+    assert_ne!(sampled("7"), sampled("8"));
+}
+
+#[test]
+fn a_real_model_knows_its_capitals() {
+    let Some(model) = shared::find("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let model = model.to_str().expect("UTF-8");
+    let text = run(&["run", model, "-p", "The capital of France is", "-n", "4", "--temp", "0"]);
+    assert!(stdout(&text).starts_with(" Paris"), "{:?}", stdout(&text));
+}
+
+#[test]
+fn a_full_context_ends_the_text_with_a_note() {
+    let output = run(&["run", "--demo", "-p", "It was", "-c", "6", "-n", "100", "--temp", "1.5", "--seed", "3"]);
+    stdout(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the context of 6 tokens is full"));
+    let beyond = run(&["run", "--demo", "-p", "It was a very long time ago", "-c", "2"]);
+    assert!(refusal(&beyond).contains("do not fit into a context of 2"));
+}
+
+#[test]
+fn tokens_go_both_ways_byte_for_byte() {
+    let text = "Emma Woodhouse, handsome,\n\n clever — and rich \n";
+    let ids = stdout(&feed(&["tokenize", "--demo"], text.as_bytes()));
+    assert!(ids.ends_with('\n') && ids.trim().split(' ').all(|id| id.parse::<u32>().is_ok()), "{ids:?}");
+    assert_eq!(stdout(&feed(&["tokenize", "--demo", "--decode"], ids.as_bytes())), text);
+    assert_eq!(stdout(&feed(&["tokenize", "--demo"], b"")), "\n");
+
+    let special = stdout(&feed(&["tokenize", "--demo"], b"<|end_of_text|>"));
+    let plain = stdout(&feed(&["tokenize", "--demo", "--no-special"], b"<|end_of_text|>"));
+    assert_eq!(special, "1\n");
+    assert_ne!(special, plain);
+
+    assert!(refusal(&feed(&["tokenize", "--demo"], b"\xff\xfe")).contains("UTF-8"));
+    assert!(refusal(&feed(&["tokenize", "--demo", "--decode"], b"1, two")).contains("`two` is not a token id"));
+}
+
+#[test]
+fn logits_are_written_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (tokens, out) = (folder.path().join("tokens"), folder.path().join("out.npy"));
+    let write = |text: &str| std::fs::write(&tokens, text).expect("written");
+    let logits = |more: &[&str]| {
+        let mut arguments = vec!["logits", "--demo", "--tokens", path(&tokens), "--out", path(&out)];
+        arguments.extend(more);
+        run(&arguments)
+    };
+    write("1033, 306\n12\t 7,");
+    stdout(&logits(&[]));
+    let read = || npyz::NpyFile::new(&std::fs::read(&out).expect("there")[..]).map(|npy| npy.shape().to_vec());
+    assert_eq!(read().expect("an array"), [4, 2048]);
+
+    for (text, why) in [
+        ("", "no tokens"),
+        ("1 2 x", "`x` is not a token id"),
+        ("1 2 -3", "`-3` is not a token id"),
+        ("5 2048", "token id 2048 (number 1"),
+        (&"1 ".repeat(257), "do not fit into a context of 256"),
+    ] {
+        write(text);
+        assert!(refusal(&logits(&[])).contains(why), "{text:?}");
+    }
+    assert_eq!(read().expect("the array of before"), [4, 2048]);
+    let files = std::fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(files, 2, "a side file is left over");
+
+    write("1033 306");
+    let wide = logits(&["--kv", "i8", "--threads", "2"]);
+    stdout(&wide);
+    assert_eq!(read().expect("an array"), [2, 2048]);
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn perplexity_is_the_published_one() {
+    let Some(text) = shared::find("texts/austen-heldout.txt") else { return };
+    let output = run(&["perplexity", "--demo", "-f", path(&text), "-c", "256"]);
+    let line = stdout(&output);
+    let value = line.strip_prefix("Final estimate: PPL = ").and_then(|rest| rest.split(' ').next());
+    let value: f64 = value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
+    assert!((value / 34.11 - 1.0).abs() < 0.005, "{line}");
+}
+
+#[test]
+fn perplexity_of_a_short_text_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = folder.path().join("short.txt");
+    std::fs::write(&text, "It was a dark and stormy night.").expect("written");
+    assert!(refusal(&run(&["perplexity", "--demo", "-f", path(&text)])).contains("two windows"));
+    assert!(refusal(&run(&["perplexity", "--demo", "-f", path(&text), "-c", "3"])).contains("at least 4"));
+    assert!(refusal(&run(&["perplexity", "--demo", "-f", "/nowhere"])).contains("cannot read /nowhere"));
+}
+
+#[test]
+fn bench_writes_llama_bench_rows() {
+    let arguments = ["bench", "--demo", "-p", "16", "-n", "4", "-t", "1,2", "-r", "2"];
+    let json = stdout(&run(&[&arguments[..], &["-o", "json"]].concat()));
+    let rows: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let rows = rows.as_array().expect("rows");
+    let tests: Vec<_> = rows.iter().map(|row| (&row["n_threads"], &row["n_prompt"], &row["n_gen"])).collect();
+    assert_eq!(
+        format!("{tests:?}"),
+        "[(Number(1), Number(16), Number(0)), (Number(1), Number(0), Number(4)), \
+         (Number(2), Number(16), Number(0)), (Number(2), Number(0), Number(4))]"
+    );
+    for row in rows {
+        assert!(row["avg_ts"].as_f64().is_some_and(|speed| speed > 0.0) && row["stddev_ts"].is_number());
+        assert_eq!(row["samples_ns"].as_array().map(Vec::len), Some(2));
+        assert_eq!(row["model_size"], 2_267_456);
+    }
+    let table = stdout(&run(&arguments));
+    assert!(table.lines().next().is_some_and(|head| head.contains("t/s")) && table.contains("| pp16 |"), "{table}");
+    let csv = stdout(&run(&[&arguments[..], &["-o", "csv"]].concat()));
+    let columns: Vec<usize> = csv.lines().map(|line| line.split("\",\"").count()).collect();
+    assert_eq!(columns.len(), 5);
+    assert!(columns.iter().all(|count| *count == columns[0]), "{csv}");
+}
+
+#[test]
+fn inspect_tells_decisions_and_obstacles() {
+    let json: serde_json::Value = serde_json::from_str(&stdout(&run(&["inspect", "--demo", "--json"]))).expect("JSON");
+    assert_eq!(json["runnable"], true);
+    assert_eq!(json["metadata"]["bitnet-b1.58.block_count"], 6);
+    let decision = |what: &str| {
+        let decisions = json["decisions"].as_array().expect("a list");
+        decisions.iter().find(|row| row["what"] == what).map(|row| row["value"].to_string())
+    };
+    assert_eq!(decision("activation").as_deref(), Some("\"relu²\""));
+    assert!(stdout(&run(&["inspect", "--demo"])).contains("relu²"));
+
+    let Some(file) = shared::find("fixtures/qwen3-bonsai-q2_0.gguf") else { return };
+    assert!(stdout(&run(&["inspect", path(&file)])).contains("cannot be run"));
+}
+
+#[test]
+fn kernels_are_listed_explained_and_forced() {
+    let json: serde_json::Value = serde_json::from_str(&stdout(&run(&["kernels", "--json"]))).expect("JSON");
+    assert!(json.as_array().is_some_and(|rows| rows.iter().any(|row| row["isa"] == "scalar" && row["runs"] == true)));
+    assert!(stdout(&run(&["kernels", "--explain", "2560x6912"])).starts_with("2560x6912: packed as"));
+    let forced = stdout(&run(&["kernels", "--explain", "2560x6912", "--force", "scalar"]));
+    assert!(forced.contains("forced: scalar") && forced.contains("__scalar_"), "{forced}");
+    let forced = tritune(&["kernels", "--explain", "2560x6912"]).env("TRITUNE_ISA", "scalar").output().expect("runs");
+    assert!(stdout(&forced).contains("forced: scalar"));
+    let text = run(&["run", "--demo", "-p", "It was", "-n", "8", "--temp", "0", "--force", "scalar"]);
+    assert!(stdout(&text).starts_with(" a very unfortunate one."));
+}
+
+#[test]
+fn files_that_are_no_models_are_refused_in_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("model.gguf");
+    let mut cases: Vec<Vec<u8>> = vec![Vec::new(), b"GGUF".to_vec(), b"not a model at all, only text".to_vec()];
+    let demo = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/demo/austen-5m-i2_s.gguf")).expect("the demo");
+    cases.extend([100, 50_000, demo.len() / 2, demo.len() - 1].map(|end| demo[..end].to_vec()));
+    for bytes in cases {
+        std::fs::write(&file, bytes).expect("written");
+        let line = refusal(&run(&["run", path(&file), "-p", "x"]));
+        assert!(line.contains("model.gguf"), "{line}");
+    }
+    assert!(refusal(&run(&["run", "/nowhere.gguf", "-p", "x"])).contains("/nowhere.gguf"));
+    assert!(refusal(&run(&["run", path(folder.path()), "-p", "x"])).contains("directory"));
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for arguments in [
+        &[][..],
+        &["fly"],
+        &["run", "-p", "x"],
+        &["run", "--demo"],
+        &["run", "--demo", "model.gguf", "-p", "x"],
+        &["run", "--demo", "-p", "x", "--force", "sse9"],
+        &["run", "--demo", "-p", "x", "--threads", "0"],
+        &["run", "--demo", "-p", "x", "--kv", "q4"],
+        &["run", "--demo", "-p", "x", "-n", "-1"],
+        &["bench", "--demo", "-o", "xml"],
+        &["kernels", "--explain", "12"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn what_cannot_be_done_exits_with_1() {
+    for (arguments, why) in [
+        (&["run", "--demo", "-p", "x", "--device", "gpu"][..], "no GPU support"),
+        (&["run", "--demo", "-p", "x", "--temp", "-1"], "temperature"),
+        (&["run", "--demo", "-p", "x", "-c", "99999999999999"], "smaller context"),
+        (&["run", "--demo", "-p", "x", "-c", "0"], "at least one token"),
+        (&["bench", "--demo", "-p", "0", "-n", "0"], "nothing to measure"),
+    ] {
+        let line = refusal(&run(arguments));
+        assert!(line.contains(why), "{line}");
+    }
+}
+
+#[test]
+fn help_documents_every_verb() {
+    let help = stdout(&run(&["--help"]));
+    for verb in ["inspect", "run", "logits", "tokenize", "perplexity", "bench", "kernels"] {
+        assert!(help.contains(verb), "{verb}");
+        assert!(stdout(&run(&[verb, "--help"])).contains("--help"));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    for verb in [&["inspect", "--demo"][..], &["kernels"], &["run", "--demo", "-p", "It was", "-n", "100"]] {
+        let mut child = tritune(verb).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !stderr.contains("error") && !stderr.contains("panic"), "{stderr}");
+    }
+}
