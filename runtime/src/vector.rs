@@ -1,43 +1,67 @@
-//! The few operations on rows of f32 that are not matrix products, written over fixed lanes so that they vectorise.
+//! The few operations on rows of f32 that are not matrix products.
+//!
+//! What keeps sums in registers is written over explicit vectors: left to the compiler, it came out two lanes wide.
+//! What goes element by element is a plain loop, compiled once per instruction set.
 //!
 //! Sums are taken in a fixed order that depends on the length alone: results are the same on every machine, and for
 //! every number of threads. For the same reason nothing here is a fused multiply-add.
 
 use multiversion::multiversion;
+use pulp::{Arch, Simd, WithSimd};
 
-/// Partial sums of a reduction: two 512-bit vectors, or four 256-bit ones, so that additions do not wait for each other.
-const LANES: usize = 32;
+/// Partial sums of a reduction, whatever the width of a vector: two of 512 bits, or four of 256, so that additions do
+/// not wait for each other.
+pub(crate) const LANES: usize = 32;
 
-/// Folds partial sums pairwise: lane i takes lane i + half.
-///
-/// Not inlined: the compiler would arrange the loop before it for the folding, two lanes to a vector.
-#[inline(never)]
-fn fold(sums: &[f32; LANES]) -> f32 {
-    let sums: [f32; 16] = std::array::from_fn(|i| sums[i] + sums[i + 16]);
-    let sums: [f32; 8] = std::array::from_fn(|i| sums[i] + sums[i + 8]);
-    let sums: [f32; 4] = std::array::from_fn(|i| sums[i] + sums[i + 4]);
-    (sums[0] + sums[2]) + (sums[1] + sums[3])
+/// Σ aᵢ·bᵢ, not yet summed over lanes.
+pub(crate) struct Sums<S: Simd> {
+    simd: S,
+    /// [`LANES`] in as many vectors as hold them; the rest is not used.
+    lanes: [S::f32s; LANES],
+    /// What was left over.
+    rest: f32,
 }
 
-/// Σ aᵢ·bᵢ, for slices of one length; inlined, for callers that are compiled per instruction set themselves.
-#[inline(always)]
-pub(crate) fn dot_inlined(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0f32; LANES];
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a.iter().zip(b) {
-        for i in 0..LANES {
-            sums[i] += a[i] * b[i];
-        }
+impl<S: Simd> Sums<S> {
+    /// Vectors that hold [`LANES`].
+    const VECTORS: usize = LANES / S::F32_LANES;
+
+    #[inline(always)]
+    pub(crate) fn new(simd: S) -> Self {
+        Sums { simd, lanes: [simd.splat_f32s(0.0); LANES], rest: 0.0 }
     }
-    fold(&sums) + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
-}
 
-/// y += p·x; inlined like [`dot_inlined`].
-#[inline(always)]
-pub(crate) fn add_scaled_inlined(y: &mut [f32], p: f32, x: &[f32]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y += p * x;
+    /// Adds the products of two slices of one length; a multiple of [`LANES`], but for the last.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, a: &[f32], b: &[f32]) {
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        for (a, b) in a.iter().zip(b) {
+            let (a, b) = (S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
+            for i in 0..Self::VECTORS {
+                self.add_vector(i, a[i], b[i]);
+            }
+        }
+        self.rest += a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>();
+    }
+
+    /// Adds the products of two vectors, the i-th of a row.
+    #[inline(always)]
+    pub(crate) fn add_vector(&mut self, i: usize, a: S::f32s, b: S::f32s) {
+        let lanes = &mut self.lanes[i % Self::VECTORS];
+        *lanes = self.simd.add_f32s(*lanes, self.simd.mul_f32s(a, b));
+    }
+
+    /// Folds the lanes pairwise: lane i takes lane i + half.
+    #[inline(always)]
+    pub(crate) fn total(mut self) -> f32 {
+        let mut half = Self::VECTORS / 2;
+        while half > 0 {
+            for i in 0..half {
+                self.lanes[i] = self.simd.add_f32s(self.lanes[i], self.lanes[i + half]);
+            }
+            half /= 2;
+        }
+        self.simd.reduce_sum_f32s(self.lanes[0]) + self.rest
     }
 }
 
@@ -63,9 +87,32 @@ pub(crate) fn exp_inlined(x: f32) -> f32 {
 }
 
 /// Σ aᵢ·bᵢ, for slices of one length.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    dot_inlined(a, b)
+    struct Dot<'a>(&'a [f32], &'a [f32]);
+
+    impl WithSimd for Dot<'_> {
+        type Output = f32;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> f32 {
+            let mut sums = Sums::new(simd);
+            sums.add(self.0, self.1);
+            sums.total()
+        }
+    }
+
+    Arch::new().dispatch(Dot(a, b))
+}
+
+/// Folds partial sums pairwise: lane i takes lane i + half.
+///
+/// Not inlined: the compiler would arrange the loop before it for the folding, two lanes to a vector.
+#[inline(never)]
+fn fold(sums: &[f32; LANES]) -> f32 {
+    let sums: [f32; 16] = std::array::from_fn(|i| sums[i] + sums[i + 16]);
+    let sums: [f32; 8] = std::array::from_fn(|i| sums[i] + sums[i + 8]);
+    let sums: [f32; 4] = std::array::from_fn(|i| sums[i] + sums[i + 4]);
+    (sums[0] + sums[2]) + (sums[1] + sums[3])
 }
 
 /// y += x.

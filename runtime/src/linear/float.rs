@@ -7,7 +7,6 @@ use crate::gguf::{Data, Kind};
 use crate::linear::Activations;
 use crate::quant;
 use crate::threads::Parts;
-use crate::vector::dot;
 
 thread_local! {
     /// Each thread's decoded rows and their products: grown to what the largest matrix needs, then kept.
@@ -68,8 +67,12 @@ impl Float {
         self.data.len()
     }
 
+    fn bytes_of(&self, rows: Range<usize>) -> &[u8] {
+        &self.data[rows.start * self.row..rows.end * self.row]
+    }
+
     fn decode(&self, rows: Range<usize>, out: &mut [f32]) -> Result<(), quant::Error> {
-        quant::float::decode(self.kind, &self.data[rows.start * self.row..rows.end * self.row], out)
+        quant::float::decode(self.kind, self.bytes_of(rows), out)
     }
 
     /// y[m, n] = x[m, k] · Wᵀ for the outputs in `rows`, which the caller alone writes; they start at a multiple of
@@ -80,15 +83,9 @@ impl Float {
     pub(super) fn forward(&self, x: &Activations, rows: Range<usize>, y: &Parts<'_, f32>) -> Result<(), quant::Error> {
         SCRATCH.with_borrow_mut(|Scratch { weights, products }| {
             if x.m() == 1 {
-                grow(weights, self.k);
-                let weights = &mut weights[..self.k];
                 // SAFETY: the caller gives these outputs to this call alone.
                 let y = unsafe { y.part(rows.clone()) };
-                for (row, y) in rows.zip(y) {
-                    self.decode(row..row + 1, weights)?;
-                    *y = dot(x.rows(), weights);
-                }
-                return Ok(());
+                return quant::float::multiply(self.kind, self.bytes_of(rows), x.rows(), y);
             }
             grow(weights, Self::BLOCK * self.k);
             grow(products, Self::BLOCK * x.m());

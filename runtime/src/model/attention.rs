@@ -3,11 +3,11 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-use multiversion::multiversion;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::model::kv::HeadCache;
 use crate::threads::{Parts, Pool};
-use crate::vector::{add_scaled_inlined, dot_inlined, exp_inlined};
+use crate::vector::{Sums, exp_inlined};
 
 /// Keys and values decoded at a time: 32 of 128 elements each are 32 KiB, what a first-level cache holds.
 const TILE: usize = 32;
@@ -127,14 +127,8 @@ impl Scratch {
                 let seen = (first + i + 1).min(tile.end).saturating_sub(start);
                 if seen > 0 {
                     let output = &mut outputs[i * value_length..][..value_length];
-                    take(
-                        query,
-                        &keys[..seen * query.len()],
-                        &values[..seen * value_length],
-                        scale,
-                        &mut sums[i],
-                        output,
-                    );
+                    let (keys, values) = (&keys[..seen * query.len()], &values[..seen * value_length]);
+                    Arch::new().dispatch(Take { query, keys, values, scale, softmax: &mut sums[i], output });
                 }
             }
         }
@@ -145,27 +139,73 @@ impl Scratch {
 }
 
 /// Takes up to [`TILE`] keys and values into a query's softmax and output.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn take(query: &[f32], keys: &[f32], values: &[f32], scale: f32, softmax: &mut Softmax, output: &mut [f32]) {
-    let mut scores = [f32::NEG_INFINITY; TILE];
-    let mut max = softmax.max;
-    for (score, key) in scores.iter_mut().zip(keys.chunks_exact(query.len())) {
-        *score = dot_inlined(query, key) * scale;
-        max = max.max(*score);
+struct Take<'a> {
+    query: &'a [f32],
+    keys: &'a [f32],
+    values: &'a [f32],
+    scale: f32,
+    softmax: &'a mut Softmax,
+    output: &'a mut [f32],
+}
+
+impl WithSimd for Take<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Take { query, keys, values, scale, softmax, output } = self;
+        let mut scores = [f32::NEG_INFINITY; TILE];
+        let mut max = softmax.max;
+        for (score, key) in scores.iter_mut().zip(keys.chunks_exact(query.len())) {
+            let mut sums = Sums::new(simd);
+            sums.add(query, key);
+            *score = sums.total() * scale;
+            max = max.max(*score);
+        }
+        let shrink = exp_inlined(softmax.max - max);
+        for score in &mut scores {
+            *score = exp_inlined(*score - max);
+        }
+        let seen = values.len() / output.len();
+        let sum = scores[..seen].iter().fold(softmax.sum * shrink, |sum, p| sum + p);
+        *softmax = Softmax { max, sum };
+        mix(simd, &scores[..seen], values, shrink, output);
     }
-    let shrink = exp_inlined(softmax.max - max);
-    if shrink != 1.0 {
-        for output in output.iter_mut() {
-            *output *= shrink;
+}
+
+/// output = output · shrink + Σ pᵢ · valueᵢ.
+#[inline(always)]
+fn mix<S: Simd>(simd: S, p: &[f32], values: &[f32], shrink: f32, output: &mut [f32]) {
+    let width = output.len();
+    // Four vectors at a time, which stay in registers for all values.
+    for start in (0..width).step_by(4 * S::F32_LANES) {
+        let columns = start..(start + 4 * S::F32_LANES).min(width);
+        let output = &mut output[columns.clone()];
+        let mut sums = load(simd, output).map(|output| simd.mul_f32s(output, simd.splat_f32s(shrink)));
+        for (p, value) in p.iter().zip(values.chunks_exact(width)) {
+            let (p, value) = (simd.splat_f32s(*p), load(simd, &value[columns.clone()]));
+            for i in 0..4 {
+                sums[i] = simd.add_f32s(sums[i], simd.mul_f32s(p, value[i]));
+            }
+        }
+        for (output, sum) in output.chunks_mut(S::F32_LANES).zip(sums) {
+            simd.partial_store_f32s(output, sum);
         }
     }
-    for score in &mut scores {
-        *score = exp_inlined(*score - max);
-    }
-    *softmax = Softmax { max, sum: softmax.sum * shrink };
-    for (&p, value) in scores.iter().zip(values.chunks_exact(output.len())) {
-        softmax.sum += p;
-        add_scaled_inlined(output, p, value);
+}
+
+/// Up to four vectors, zeros after the last element.
+#[inline(always)]
+fn load<S: Simd>(simd: S, elements: &[f32]) -> [S::f32s; 4] {
+    match S::as_simd_f32s(elements).0.first_chunk() {
+        Some(vectors) => *vectors,
+        None => {
+            let mut vectors = [simd.splat_f32s(0.0); 4];
+            for (vector, elements) in vectors.iter_mut().zip(elements.chunks(S::F32_LANES)) {
+                *vector = simd.partial_load_f32s(elements);
+            }
+            vectors
+        }
     }
 }
 

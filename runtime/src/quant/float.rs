@@ -1,44 +1,220 @@
-//! Float types to f32, bit for bit as ggml's reference decoders define them (`ggml-quants.c`).
+//! Float types to f32, bit for bit as ggml's reference decoders define them (`ggml-quants.c`), and their products with
+//! activations.
 //!
-//! Called for every row of every float matrix of every token: nothing is allocated, and each type is a loop over blocks
-//! of fixed size that is compiled once per instruction set.
+//! Called for every row of every float matrix of every token: nothing is allocated, and everything is compiled once per
+//! instruction set. Two things keep it fast, both learnt from what the compiler made of simpler code: types of blocks
+//! are types, not closures, since a call through `Fn` is a function of its own, compiled for the poorest instruction
+//! set; and blocks are decoded many at a time in steps, codes, floats and scales, since short loops over all of it at
+//! once are unrolled before they are vectorised, and then are not.
 
-use multiversion::multiversion;
+use std::array::from_fn;
+use std::marker::PhantomData;
 
-use super::{Error, check_size, each};
+use pulp::{Arch, Simd, WithSimd};
+
+use super::{Error, check_size};
 use crate::gguf::Kind;
+use crate::vector::Sums;
 
 /// Decodes `bytes`, a whole number of blocks of `kind`, to as many floats as `out` has.
 ///
 /// # Errors
 /// If `kind` is not a float type, or `bytes` and `out` do not match.
 pub fn decode(kind: Kind, bytes: &[u8], out: &mut [f32]) -> Result<(), Error> {
-    if matches!(kind, Kind::I2_S | Kind::TQ1_0 | Kind::TQ2_0) {
-        return Err(Error::NotFloat { kind });
-    }
-    check_size(kind, bytes.len(), 1, out.len())?;
-    blocks(kind, bytes, out);
+    check(kind, bytes, 1, out.len())?;
+    Arch::new().dispatch(Decode { kind, bytes, out });
     Ok(())
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn blocks(kind: Kind, bytes: &[u8], out: &mut [f32]) {
+/// y\[n\] = W\[n, k\] · x\[k\], for the rows W that `bytes` holds: each is read once, and stored as floats nowhere but
+/// in the first-level cache.
+///
+/// A row's sum is formed in an order that its kind and length decide, whatever rows stand next to it.
+///
+/// # Errors
+/// If `kind` is not a float type, or the lengths do not match.
+pub fn multiply(kind: Kind, bytes: &[u8], x: &[f32], y: &mut [f32]) -> Result<(), Error> {
+    if y.is_empty() {
+        return Ok(());
+    }
+    check(kind, bytes, y.len(), x.len())?;
+    Arch::new().dispatch(Multiply { kind, bytes, x, y });
+    Ok(())
+}
+
+fn check(kind: Kind, bytes: &[u8], rows: usize, k: usize) -> Result<(), Error> {
+    if matches!(kind, Kind::I2_S | Kind::TQ1_0 | Kind::TQ2_0) {
+        return Err(Error::NotFloat { kind });
+    }
+    check_size(kind, bytes.len(), rows, k)
+}
+
+/// Elements decoded together: a whole number of blocks of every kind.
+const CHUNK: usize = 1024;
+
+/// Of blocks of 32, the smallest that have scales.
+const MAX_BLOCKS: usize = CHUNK / 32;
+
+/// Where vectors of elements do not cross cache lines.
+#[repr(align(64))]
+struct Aligned<T>(T);
+
+/// How a kind is decoded.
+trait Format {
+    /// Bytes of [`CHUNK`] elements.
+    const CHUNK_BYTES: usize;
+
+    /// Up to [`CHUNK`] elements.
+    fn decode<S: Simd>(simd: S, bytes: &[u8], out: &mut [f32]);
+
+    /// Adds the products of up to [`CHUNK`] elements with x; `scratch` is as long as x.
+    #[inline(always)]
+    fn multiply<S: Simd>(simd: S, bytes: &[u8], x: &[f32], scratch: &mut [f32], sums: &mut Sums<S>) {
+        Self::decode(simd, bytes, scratch);
+        sums.add(scratch, x);
+    }
+}
+
+/// Something to do with the format of a kind.
+trait Task {
+    fn run<F: Format>(self);
+}
+
+/// Runs `task` with the format of `kind`.
+#[inline(always)]
+fn with_format(kind: Kind, task: impl Task) {
     match kind {
-        Kind::F32 => each(bytes, out, |bytes, out: &mut [f32; 1]| out[0] = f32::from_le_bytes(*bytes)),
-        Kind::F16 => each(bytes, out, |bytes, out: &mut [f32; 1]| out[0] = f16(*bytes)),
-        Kind::BF16 => each(bytes, out, |bytes, out: &mut [f32; 1]| out[0] = bf16(*bytes)),
-        Kind::Q4_0 => each(bytes, out, q4_0),
-        Kind::Q4_1 => each(bytes, out, q4_1),
-        Kind::Q5_0 => each(bytes, out, q5_0),
-        Kind::Q5_1 => each(bytes, out, q5_1),
-        Kind::Q8_0 => each(bytes, out, q8_0),
-        Kind::Q2_K => each(bytes, out, q2_k),
-        Kind::Q3_K => each(bytes, out, q3_k),
-        Kind::Q4_K => each(bytes, out, q4_k),
-        Kind::Q5_K => each(bytes, out, q5_k),
-        Kind::Q6_K => each(bytes, out, q6_k),
-        // `decode` has refused these.
+        Kind::F32 => task.run::<Elements<F32, _>>(),
+        Kind::F16 => task.run::<Elements<F16, _>>(),
+        Kind::BF16 => task.run::<Elements<Bf16, _>>(),
+        Kind::Q4_0 => task.run::<Blocks<Q4_0, _, _, _, _>>(),
+        Kind::Q4_1 => task.run::<Blocks<Q4_1, _, _, _, _>>(),
+        Kind::Q5_0 => task.run::<Blocks<Q5_0, _, _, _, _>>(),
+        Kind::Q5_1 => task.run::<Blocks<Q5_1, _, _, _, _>>(),
+        Kind::Q8_0 => task.run::<Blocks<Q8_0, _, _, _, _>>(),
+        Kind::Q2_K => task.run::<Blocks<Q2K, _, _, _, _>>(),
+        Kind::Q3_K => task.run::<Blocks<Q3K, _, _, _, _>>(),
+        Kind::Q4_K => task.run::<Blocks<Q4K, _, _, _, _>>(),
+        Kind::Q5_K => task.run::<Blocks<Q5K, _, _, _, _>>(),
+        Kind::Q6_K => task.run::<Blocks<Q6K, _, _, _, _>>(),
+        // `check` has refused these.
         Kind::TQ1_0 | Kind::TQ2_0 | Kind::I2_S | Kind::Unknown(_) => {}
+    }
+}
+
+struct Decode<'a> {
+    kind: Kind,
+    bytes: &'a [u8],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Decode<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Decode { kind, bytes, out } = self;
+        with_format(kind, DecodeWith { simd, bytes, out });
+    }
+}
+
+struct DecodeWith<'a, S> {
+    simd: S,
+    bytes: &'a [u8],
+    out: &'a mut [f32],
+}
+
+impl<S: Simd> Task for DecodeWith<'_, S> {
+    #[inline(always)]
+    fn run<F: Format>(self) {
+        for (bytes, out) in self.bytes.chunks(F::CHUNK_BYTES).zip(self.out.chunks_mut(CHUNK)) {
+            F::decode(self.simd, bytes, out);
+        }
+    }
+}
+
+struct Multiply<'a> {
+    kind: Kind,
+    bytes: &'a [u8],
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl WithSimd for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Multiply { kind, bytes, x, y } = self;
+        with_format(kind, MultiplyWith { simd, bytes, x, y });
+    }
+}
+
+struct MultiplyWith<'a, S> {
+    simd: S,
+    bytes: &'a [u8],
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl<S: Simd> Task for MultiplyWith<'_, S> {
+    #[inline(always)]
+    fn run<F: Format>(self) {
+        let MultiplyWith { simd, bytes, x, y } = self;
+        let mut scratch = Aligned([0f32; CHUNK]);
+        for (row, y) in bytes.chunks_exact(bytes.len() / y.len()).zip(y) {
+            let mut sums = Sums::new(simd);
+            for (bytes, x) in row.chunks(F::CHUNK_BYTES).zip(x.chunks(CHUNK)) {
+                F::multiply(simd, bytes, x, &mut scratch.0[..x.len()], &mut sums);
+            }
+            *y = sums.total();
+        }
+    }
+}
+
+/// The format of plain elements.
+struct Elements<E, const B: usize>(PhantomData<E>);
+
+/// An element of B bytes.
+trait Element<const B: usize> {
+    fn widen(bytes: [u8; B]) -> f32;
+}
+
+struct F32;
+
+impl Element<4> for F32 {
+    #[inline(always)]
+    fn widen(bytes: [u8; 4]) -> f32 {
+        f32::from_le_bytes(bytes)
+    }
+}
+
+struct F16;
+
+impl Element<2> for F16 {
+    #[inline(always)]
+    fn widen(bytes: [u8; 2]) -> f32 {
+        f16(bytes)
+    }
+}
+
+struct Bf16;
+
+impl Element<2> for Bf16 {
+    #[inline(always)]
+    fn widen(bytes: [u8; 2]) -> f32 {
+        bf16(bytes)
+    }
+}
+
+impl<E: Element<B>, const B: usize> Format for Elements<E, B> {
+    const CHUNK_BYTES: usize = CHUNK * B;
+
+    #[inline(always)]
+    fn decode<S: Simd>(_: S, bytes: &[u8], out: &mut [f32]) {
+        for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
+            *out = E::widen(*bytes);
+        }
     }
 }
 
@@ -47,10 +223,10 @@ fn blocks(kind: Kind, bytes: &[u8], out: &mut [f32]) {
 #[inline(always)]
 fn f16(bytes: [u8; 2]) -> f32 {
     const TWO_TO_112: f32 = f32::from_bits((112 + 127) << 23);
-    let bits = u32::from(u16::from_le_bytes(bytes));
-    let magnitude = f32::from_bits((bits & 0x7fff) << 13) * TWO_TO_112;
-    let not_finite = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
-    f32::from_bits(magnitude.to_bits() | not_finite | (bits & 0x8000) << 16)
+    // Shifted with its sign, so that one mask keeps the sign and the magnitude.
+    let bits = (i32::from(i16::from_le_bytes(bytes)) << 13) as u32 & 0x8fff_e000;
+    let not_finite = if bits & 0x0f80_0000 == 0x0f80_0000 { 0x7f80_0000 } else { 0 };
+    f32::from_bits((f32::from_bits(bits) * TWO_TO_112).to_bits() | not_finite)
 }
 
 #[inline(always)]
@@ -58,150 +234,404 @@ fn bf16(bytes: [u8; 2]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
+/// What B bytes say of N elements: a code each, and for each of G groups of them a factor and what is added to its
+/// products, both made from H half-precision numbers; nothing is added where H is 1.
+trait Block<const B: usize, const N: usize, const G: usize, const H: usize> {
+    /// Taken off each code.
+    const ZERO: i8;
+
+    /// Codes in order, as words of eight.
+    fn codes(bytes: &[u8; B], codes: &mut [Word]);
+
+    /// Not widened yet: those of many blocks are widened together.
+    fn halves(bytes: &[u8; B]) -> [[u8; 2]; H];
+
+    /// Factors and shifts, from the halves.
+    fn scales(bytes: &[u8; B], halves: [f32; H]) -> [[f32; G]; H];
+}
+
+/// The format that consists of such blocks.
+struct Blocks<K, const B: usize, const N: usize, const G: usize, const H: usize>(PhantomData<K>);
+
+impl<K: Block<B, N, G, H>, const B: usize, const N: usize, const G: usize, const H: usize> Blocks<K, B, N, G, H> {
+    /// Leaves the codes in `out`, and returns the halves of all blocks.
+    #[inline(always)]
+    fn codes(blocks: &[[u8; B]], out: &mut [f32]) -> [[f32; MAX_BLOCKS]; H] {
+        let mut halves = [[[0u8; 2]; MAX_BLOCKS]; H];
+        for (i, bytes) in blocks.iter().enumerate().take(MAX_BLOCKS) {
+            for (halves, half) in halves.iter_mut().zip(K::halves(bytes)) {
+                halves[i] = half;
+            }
+        }
+        let mut codes = Aligned([[0u8; 8]; CHUNK / 8]);
+        for (bytes, codes) in blocks.iter().zip(codes.0.chunks_exact_mut(N / 8)) {
+            K::codes(bytes, codes);
+        }
+        for (out, code) in out.iter_mut().zip(codes.0.as_flattened()) {
+            *out = f32::from((*code as i8).wrapping_sub(K::ZERO));
+        }
+        let mut wide = [[0f32; MAX_BLOCKS]; H];
+        for (wide, half) in wide.as_flattened_mut().iter_mut().zip(halves.as_flattened()) {
+            *wide = f16(*half);
+        }
+        wide
+    }
+}
+
+impl<K: Block<B, N, G, H>, const B: usize, const N: usize, const G: usize, const H: usize> Format
+    for Blocks<K, B, N, G, H>
+{
+    const CHUNK_BYTES: usize = CHUNK / N * B;
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, bytes: &[u8], out: &mut [f32]) {
+        let blocks = bytes.as_chunks().0;
+        let halves = Self::codes(blocks, out);
+        for (i, (bytes, out)) in blocks.iter().zip(out.as_chunks_mut::<N>().0).enumerate().take(MAX_BLOCKS) {
+            let scales = K::scales(bytes, halves.each_ref().map(|halves| halves[i]));
+            for (g, out) in out.chunks_exact_mut(N / G).enumerate() {
+                let scales = scales.map(|scales| simd.splat_f32s(scales[g]));
+                for out in S::as_mut_simd_f32s(out).0 {
+                    *out = scaled(simd, *out, scales);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn multiply<S: Simd>(simd: S, bytes: &[u8], x: &[f32], scratch: &mut [f32], sums: &mut Sums<S>) {
+        let blocks = bytes.as_chunks().0;
+        let halves = Self::codes(blocks, scratch);
+        let pairs = scratch.as_chunks::<N>().0.iter().zip(x.as_chunks::<N>().0);
+        for (i, (bytes, (codes, x))) in blocks.iter().zip(pairs).enumerate().take(MAX_BLOCKS) {
+            let scales = K::scales(bytes, halves.each_ref().map(|halves| halves[i]));
+            for (g, (codes, x)) in codes.chunks_exact(N / G).zip(x.chunks_exact(N / G)).enumerate() {
+                let scales = scales.map(|scales| simd.splat_f32s(scales[g]));
+                let vectors = S::as_simd_f32s(codes).0.iter().zip(S::as_simd_f32s(x).0);
+                for (i, (codes, x)) in vectors.enumerate() {
+                    sums.add_vector(g * (N / G / S::F32_LANES) + i, scaled(simd, *codes, scales), *x);
+                }
+            }
+        }
+    }
+}
+
+/// codes · factor + shift, rounded twice, as the reference does.
+#[inline(always)]
+fn scaled<S: Simd, const H: usize>(simd: S, codes: S::f32s, scales: [S::f32s; H]) -> S::f32s {
+    let product = simd.mul_f32s(scales[0], codes);
+    if H == 2 { simd.add_f32s(product, scales[1]) } else { product }
+}
+
+/// Eight codes, which are taken apart and put together all at once, as a number.
+type Word = [u8; 8];
+
+/// A number that repeats a byte.
+const fn repeat(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// `bits` of each byte from bit `at` on.
+#[inline(always)]
+fn field(bytes: &Word, at: u32, bits: u32) -> u64 {
+    u64::from_le_bytes(*bytes) >> at & repeat((1 << bits) - 1)
+}
+
 /// Nibbles: byte p holds elements p and p + 16.
 #[inline(always)]
-fn q4_0([d0, d1, qs @ ..]: &[u8; 18], out: &mut [f32; 32]) {
-    let d = f16([*d0, *d1]);
-    for p in 0..16 {
-        out[p] = d * (i32::from(qs[p] & 15) - 8) as f32;
-        out[p + 16] = d * (i32::from(qs[p] >> 4) - 8) as f32;
+fn nibbles(qs: &[u8; 16], codes: &mut [Word]) {
+    const LOW: u128 = u128::from_le_bytes([15; 16]);
+    let qs = u128::from_le_bytes(*qs);
+    let nibbles = [(qs & LOW).to_le_bytes(), (qs >> 4 & LOW).to_le_bytes()];
+    codes.copy_from_slice(nibbles.as_flattened().as_chunks().0);
+}
+
+/// Nibbles with fifth bits, which are those of 32 elements in order.
+#[inline(always)]
+fn five_bits(high: &[u8; 4], qs: &[u8; 16], codes: &mut [Word]) {
+    nibbles(qs, codes);
+    for (codes, high) in codes.iter_mut().zip(high) {
+        // In byte p, bit p is kept; 0x7f carries it to the top, whatever p is.
+        let bits = repeat(*high) & 0x8040_2010_0804_0201;
+        let fifth = (bits + repeat(0x7f)) >> 3 & repeat(16);
+        *codes = (u64::from_le_bytes(*codes) | fifth).to_le_bytes();
     }
 }
 
-#[inline(always)]
-fn q4_1([d0, d1, m0, m1, qs @ ..]: &[u8; 20], out: &mut [f32; 32]) {
-    let (d, m) = (f16([*d0, *d1]), f16([*m0, *m1]));
-    for p in 0..16 {
-        out[p] = d * f32::from(qs[p] & 15) + m;
-        out[p + 16] = d * f32::from(qs[p] >> 4) + m;
+/// Nibbles less 8, after their factor.
+struct Q4_0;
+
+impl Block<18, 32, 1, 1> for Q4_0 {
+    const ZERO: i8 = 8;
+
+    #[inline(always)]
+    fn codes([_, _, qs @ ..]: &[u8; 18], codes: &mut [Word]) {
+        nibbles(qs, codes);
+    }
+
+    #[inline(always)]
+    fn halves([d0, d1, ..]: &[u8; 18]) -> [[u8; 2]; 1] {
+        [[*d0, *d1]]
+    }
+
+    #[inline(always)]
+    fn scales(_: &[u8; 18], [d]: [f32; 1]) -> [[f32; 1]; 1] {
+        [[d]]
     }
 }
 
-/// The fifth bits of all 32 elements, in order, are a number of their own.
-#[inline(always)]
-fn q5_0([d0, d1, h0, h1, h2, h3, qs @ ..]: &[u8; 22], out: &mut [f32; 32]) {
-    let d = f16([*d0, *d1]);
-    let high = u32::from_le_bytes([*h0, *h1, *h2, *h3]);
-    for p in 0..16 {
-        out[p] = d * ((u32::from(qs[p] & 15) | (high >> p & 1) << 4) as i32 - 16) as f32;
-        out[p + 16] = d * ((u32::from(qs[p] >> 4) | (high >> (p + 16) & 1) << 4) as i32 - 16) as f32;
+/// Nibbles after their factor and minimum.
+struct Q4_1;
+
+impl Block<20, 32, 1, 2> for Q4_1 {
+    const ZERO: i8 = 0;
+
+    #[inline(always)]
+    fn codes([_, _, _, _, qs @ ..]: &[u8; 20], codes: &mut [Word]) {
+        nibbles(qs, codes);
+    }
+
+    #[inline(always)]
+    fn halves([d0, d1, m0, m1, ..]: &[u8; 20]) -> [[u8; 2]; 2] {
+        [[*d0, *d1], [*m0, *m1]]
+    }
+
+    #[inline(always)]
+    fn scales(_: &[u8; 20], [d, m]: [f32; 2]) -> [[f32; 1]; 2] {
+        [[d], [m]]
     }
 }
 
-#[inline(always)]
-fn q5_1([d0, d1, m0, m1, h0, h1, h2, h3, qs @ ..]: &[u8; 24], out: &mut [f32; 32]) {
-    let (d, m) = (f16([*d0, *d1]), f16([*m0, *m1]));
-    let high = u32::from_le_bytes([*h0, *h1, *h2, *h3]);
-    for p in 0..16 {
-        out[p] = d * (u32::from(qs[p] & 15) | (high >> p & 1) << 4) as f32 + m;
-        out[p + 16] = d * (u32::from(qs[p] >> 4) | (high >> (p + 16) & 1) << 4) as f32 + m;
+/// Five bits less 16, after their factor.
+struct Q5_0;
+
+impl Block<22, 32, 1, 1> for Q5_0 {
+    const ZERO: i8 = 16;
+
+    #[inline(always)]
+    fn codes([_, _, h0, h1, h2, h3, qs @ ..]: &[u8; 22], codes: &mut [Word]) {
+        five_bits(&[*h0, *h1, *h2, *h3], qs, codes);
+    }
+
+    #[inline(always)]
+    fn halves([d0, d1, ..]: &[u8; 22]) -> [[u8; 2]; 1] {
+        [[*d0, *d1]]
+    }
+
+    #[inline(always)]
+    fn scales(_: &[u8; 22], [d]: [f32; 1]) -> [[f32; 1]; 1] {
+        [[d]]
     }
 }
 
-#[inline(always)]
-fn q8_0([d0, d1, qs @ ..]: &[u8; 34], out: &mut [f32; 32]) {
-    let d = f16([*d0, *d1]);
-    for p in 0..32 {
-        out[p] = d * f32::from(qs[p] as i8);
+/// Five bits after their factor and minimum.
+struct Q5_1;
+
+impl Block<24, 32, 1, 2> for Q5_1 {
+    const ZERO: i8 = 0;
+
+    #[inline(always)]
+    fn codes([_, _, _, _, h0, h1, h2, h3, qs @ ..]: &[u8; 24], codes: &mut [Word]) {
+        five_bits(&[*h0, *h1, *h2, *h3], qs, codes);
+    }
+
+    #[inline(always)]
+    fn halves([d0, d1, m0, m1, ..]: &[u8; 24]) -> [[u8; 2]; 2] {
+        [[*d0, *d1], [*m0, *m1]]
+    }
+
+    #[inline(always)]
+    fn scales(_: &[u8; 24], [d, m]: [f32; 2]) -> [[f32; 1]; 2] {
+        [[d], [m]]
     }
 }
 
-/// Where the codes of group g of 16 start in the two-bit planes of Q2_K and Q3_K, and the shift that finds them: two
-/// halves of 128 elements, 32 bytes each, four elements in a byte 32 apart.
+/// Signed bytes after their factor.
+struct Q8_0;
+
+impl Block<34, 32, 1, 1> for Q8_0 {
+    const ZERO: i8 = 0;
+
+    #[inline(always)]
+    fn codes([_, _, qs @ ..]: &[u8; 34], codes: &mut [Word]) {
+        codes.copy_from_slice(qs.as_chunks().0);
+    }
+
+    #[inline(always)]
+    fn halves([d0, d1, ..]: &[u8; 34]) -> [[u8; 2]; 1] {
+        [[*d0, *d1]]
+    }
+
+    #[inline(always)]
+    fn scales(_: &[u8; 34], [d]: [f32; 1]) -> [[f32; 1]; 1] {
+        [[d]]
+    }
+}
+
+/// The codes of Q2_K, and the low bits of Q3_K's: two halves of 128 elements, 32 bytes each, four elements in a byte 32
+/// apart.
 #[inline(always)]
-fn plane(g: usize) -> (usize, usize) {
-    (g / 8 * 32 + g % 2 * 16, g % 8 / 2 * 2)
+fn two_bits(qs: &[u8], codes: &mut [Word]) {
+    for (codes, qs) in codes.as_chunks_mut::<16>().0.iter_mut().zip(qs.as_chunks::<8>().0.as_chunks::<4>().0) {
+        for (p, q) in qs.iter().enumerate() {
+            for quarter in 0..4 {
+                codes[4 * quarter + p] = field(q, 2 * quarter as u32, 2).to_le_bytes();
+            }
+        }
+    }
+}
+
+/// The nibbles of Q4_K and Q5_K: 32 bytes hold a group low and the next one high.
+#[inline(always)]
+fn grouped_nibbles(qs: &[u8], codes: &mut [Word]) {
+    for (codes, qs) in codes.as_chunks_mut::<8>().0.iter_mut().zip(qs.as_chunks::<8>().0.as_chunks::<4>().0) {
+        for (p, q) in qs.iter().enumerate() {
+            codes[p] = field(q, 0, 4).to_le_bytes();
+            codes[p + 4] = field(q, 4, 4).to_le_bytes();
+        }
+    }
+}
+
+/// Sets bit `at` in the codes whose bit in `high` is set: bit g of byte p belongs to element p of 32 elements g.
+#[inline(always)]
+fn set_bits(codes: &mut [Word], high: &[u8], at: u32) {
+    for (g, codes) in codes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        for (codes, high) in codes.iter_mut().zip(high.as_chunks().0) {
+            *codes = (u64::from_le_bytes(*codes) | field(high, g as u32, 1) << at).to_le_bytes();
+        }
+    }
 }
 
 /// 16 bytes of scale and minimum, nibbles both; 64 of codes; their two factors.
-#[inline(always)]
-fn q2_k([blocks @ .., d0, d1, m0, m1]: &[u8; 84], out: &mut [f32; 256]) {
-    let (d, m) = (f16([*d0, *d1]), f16([*m0, *m1]));
-    let (scales, qs) = blocks.split_at(16);
-    for (g, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        let (d, m) = (d * f32::from(scales[g] & 15), m * f32::from(scales[g] >> 4));
-        let (at, shift) = plane(g);
-        for (out, q) in out.iter_mut().zip(&qs[at..at + 16]) {
-            *out = d * f32::from(q >> shift & 3) - m;
-        }
+struct Q2K;
+
+impl Block<84, 256, 16, 2> for Q2K {
+    const ZERO: i8 = 0;
+
+    #[inline(always)]
+    fn codes(bytes: &[u8; 84], codes: &mut [Word]) {
+        two_bits(&bytes[16..80], codes);
+    }
+
+    #[inline(always)]
+    fn halves([.., d0, d1, m0, m1]: &[u8; 84]) -> [[u8; 2]; 2] {
+        [[*d0, *d1], [*m0, *m1]]
+    }
+
+    #[inline(always)]
+    fn scales(bytes: &[u8; 84], [d, m]: [f32; 2]) -> [[f32; 16]; 2] {
+        [from_fn(|g| d * f32::from(bytes[g] & 15)), from_fn(|g| -(m * f32::from(bytes[g] >> 4)))]
     }
 }
 
 /// 32 bytes of third bits, 64 of low bits, 12 of scales, one factor. A third bit that is *not* set subtracts 4.
-#[inline(always)]
-fn q3_k([blocks @ .., d0, d1]: &[u8; 110], out: &mut [f32; 256]) {
-    let d = f16([*d0, *d1]);
-    let (high, blocks) = blocks.split_at(32);
-    let (qs, scales) = blocks.split_at(64);
-    for (g, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+struct Q3K;
+
+impl Block<110, 256, 16, 1> for Q3K {
+    const ZERO: i8 = 4;
+
+    #[inline(always)]
+    fn codes(bytes: &[u8; 110], codes: &mut [Word]) {
+        two_bits(&bytes[32..96], codes);
+        set_bits(codes, &bytes[..32], 2);
+    }
+
+    #[inline(always)]
+    fn halves([.., d0, d1]: &[u8; 110]) -> [[u8; 2]; 1] {
+        [[*d0, *d1]]
+    }
+
+    #[inline(always)]
+    fn scales(bytes: &[u8; 110], [d]: [f32; 1]) -> [[f32; 16]; 1] {
+        let scales = &bytes[96..108];
         // Six bits each: the low four of group g in byte g % 8, the high two in byte 8 + g % 4.
-        let scale = scales[g % 8] >> (g / 8 * 4) & 15 | (scales[8 + g % 4] >> (g / 4 * 2) & 3) << 4;
-        let d = d * f32::from(scale as i8 - 32);
-        let (at, shift) = plane(g);
-        for ((out, q), high) in out.iter_mut().zip(&qs[at..at + 16]).zip(&high[g % 2 * 16..][..16]) {
-            let third = (high >> (g / 2) & 1) << 2;
-            *out = d * f32::from((q >> shift & 3 | third) as i8 - 4);
-        }
+        let scale = |g| scales[g % 8] >> (g / 8 * 4) & 15 | (scales[8 + g % 4] >> (g / 4 * 2) & 3) << 4;
+        [from_fn(|g| d * f32::from(scale(g) as i8 - 32))]
     }
 }
 
-/// Scale and minimum of group g of 32 in Q4_K and Q5_K: six bits each, the first four groups' in the low bits of bytes
-/// 0..4 and 4..8, the rest spread over bytes 8..12 and the spare high bits.
+/// Scales and minimums of the groups of 32 in Q4_K and Q5_K: six bits each, the first four groups' in the low bits of
+/// bytes 0..4 and 4..8, the rest spread over bytes 8..12 and the spare high bits.
 #[inline(always)]
-fn scale_min(scales: &[u8], g: usize) -> (f32, f32) {
-    let (scale, min) = if g < 4 {
-        (scales[g] & 63, scales[g + 4] & 63)
-    } else {
-        (scales[g + 4] & 15 | scales[g - 4] >> 6 << 4, scales[g + 4] >> 4 | scales[g] >> 6 << 4)
-    };
-    (f32::from(scale), f32::from(min))
+fn six_bits(bytes: &[u8], [d, m]: [f32; 2]) -> [[f32; 8]; 2] {
+    let scale = |g: usize| if g < 4 { bytes[g] & 63 } else { bytes[g + 4] & 15 | bytes[g - 4] >> 6 << 4 };
+    let min = |g: usize| if g < 4 { bytes[g + 4] & 63 } else { bytes[g + 4] >> 4 | bytes[g] >> 6 << 4 };
+    [from_fn(|g| d * f32::from(scale(g))), from_fn(|g| -(m * f32::from(min(g))))]
 }
 
-/// Two factors, 12 bytes of scales and minimums, 128 of nibbles: 32 bytes hold a group low and the next one high.
-#[inline(always)]
-fn q4_k([d0, d1, m0, m1, blocks @ ..]: &[u8; 144], out: &mut [f32; 256]) {
-    let (d, m) = (f16([*d0, *d1]), f16([*m0, *m1]));
-    let (scales, qs) = blocks.split_at(12);
-    for (g, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        let (scale, min) = scale_min(scales, g);
-        let (d, m) = (d * scale, m * min);
-        for (out, q) in out.iter_mut().zip(&qs[g / 2 * 32..][..32]) {
-            *out = d * f32::from(q >> (g % 2 * 4) & 15) - m;
-        }
+/// Two factors, 12 bytes of scales and minimums, 128 of nibbles.
+struct Q4K;
+
+impl Block<144, 256, 8, 2> for Q4K {
+    const ZERO: i8 = 0;
+
+    #[inline(always)]
+    fn codes(bytes: &[u8; 144], codes: &mut [Word]) {
+        grouped_nibbles(&bytes[16..], codes);
+    }
+
+    #[inline(always)]
+    fn halves([d0, d1, m0, m1, ..]: &[u8; 144]) -> [[u8; 2]; 2] {
+        [[*d0, *d1], [*m0, *m1]]
+    }
+
+    #[inline(always)]
+    fn scales(bytes: &[u8; 144], halves: [f32; 2]) -> [[f32; 8]; 2] {
+        six_bits(&bytes[4..16], halves)
     }
 }
 
-/// As Q4_K, with 32 bytes of fifth bits before the nibbles: bit g of byte p belongs to element p of group g.
-#[inline(always)]
-fn q5_k([d0, d1, m0, m1, blocks @ ..]: &[u8; 176], out: &mut [f32; 256]) {
-    let (d, m) = (f16([*d0, *d1]), f16([*m0, *m1]));
-    let (scales, blocks) = blocks.split_at(12);
-    let (high, qs) = blocks.split_at(32);
-    for (g, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        let (scale, min) = scale_min(scales, g);
-        let (d, m) = (d * scale, m * min);
-        for ((out, q), high) in out.iter_mut().zip(&qs[g / 2 * 32..][..32]).zip(high) {
-            *out = d * f32::from(q >> (g % 2 * 4) & 15 | (high >> g & 1) << 4) - m;
-        }
+/// As Q4_K, with 32 bytes of fifth bits before the nibbles.
+struct Q5K;
+
+impl Block<176, 256, 8, 2> for Q5K {
+    const ZERO: i8 = 0;
+
+    #[inline(always)]
+    fn codes(bytes: &[u8; 176], codes: &mut [Word]) {
+        grouped_nibbles(&bytes[48..], codes);
+        set_bits(codes, &bytes[16..48], 4);
+    }
+
+    #[inline(always)]
+    fn halves([d0, d1, m0, m1, ..]: &[u8; 176]) -> [[u8; 2]; 2] {
+        [[*d0, *d1], [*m0, *m1]]
+    }
+
+    #[inline(always)]
+    fn scales(bytes: &[u8; 176], halves: [f32; 2]) -> [[f32; 8]; 2] {
+        six_bits(&bytes[4..16], halves)
     }
 }
 
 /// 128 bytes of low nibbles, 64 of high pairs of bits, 16 signed scales, one factor. Each half of 128 elements has 64
 /// bytes of nibbles, low ones first, and 32 of pairs.
-#[inline(always)]
-fn q6_k([blocks @ .., d0, d1]: &[u8; 210], out: &mut [f32; 256]) {
-    let d = f16([*d0, *d1]);
-    let (low, blocks) = blocks.split_at(128);
-    let (high, scales) = blocks.split_at(64);
-    for (g, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        let d = d * f32::from(scales[g] as i8);
-        let (half, quarter) = (g / 8, g % 8 / 2);
-        let low = &low[half * 64 + quarter % 2 * 32 + g % 2 * 16..][..16];
-        let high = &high[half * 32 + g % 2 * 16..][..16];
-        for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
-            let q = low >> (quarter / 2 * 4) & 15 | (high >> (quarter * 2) & 3) << 4;
-            *out = d * f32::from(q as i8 - 32);
+struct Q6K;
+
+impl Block<210, 256, 16, 1> for Q6K {
+    const ZERO: i8 = 32;
+
+    #[inline(always)]
+    fn codes(bytes: &[u8; 210], codes: &mut [Word]) {
+        let (low, high) =
+            (bytes[..128].as_chunks().0.as_chunks::<8>().0, bytes[128..192].as_chunks().0.as_chunks::<4>().0);
+        for (codes, (low, high)) in codes.as_chunks_mut::<16>().0.iter_mut().zip(low.iter().zip(high)) {
+            for (i, code) in codes.iter_mut().enumerate() {
+                let (quarter, p) = (i as u32 / 4, i % 4);
+                let low = field(&low[i % 8], quarter / 2 * 4, 4);
+                *code = (low | field(&high[p], quarter * 2, 2) << 4).to_le_bytes();
+            }
         }
+    }
+
+    #[inline(always)]
+    fn halves([.., d0, d1]: &[u8; 210]) -> [[u8; 2]; 1] {
+        [[*d0, *d1]]
+    }
+
+    #[inline(always)]
+    fn scales(bytes: &[u8; 210], [d]: [f32; 1]) -> [[f32; 16]; 1] {
+        [from_fn(|g| d * f32::from(bytes[192 + g] as i8))]
     }
 }
 
