@@ -110,7 +110,7 @@ fn trits(count: usize, k: u64, rng: &mut SmallRng) -> Vec<u8> {
     for byte in &mut bytes {
         // 81 quadruples of trits, from 256 random values.
         let digits = (u16::from(*byte) * 81 / 256) as u8;
-        *byte = digits % 3 | digits / 3 % 3 << 2 | digits / 9 % 3 << 4 | digits / 27 << 6;
+        *byte = (digits % 3) | ((digits / 3 % 3) << 2) | ((digits / 9 % 3) << 4) | ((digits / 27) << 6);
     }
     bytes.extend(((1.5 / k as f32).sqrt()).to_le_bytes());
     bytes.resize(count / 4 + 32, 0);
