@@ -51,30 +51,36 @@ fn believed(folder: &Path) -> Vec<Results> {
         Ok(found) => found,
         Err(_) if !folder.exists() => return Vec::new(),
         Err(error) => {
-            println!("cargo::warning={error}");
+            warn(&error);
             return Vec::new();
         }
     };
     for refused in &found.refused {
-        println!("cargo::warning={refused}");
+        warn(refused);
     }
     let checked =
         found.results.into_iter().filter_map(|(_, results)| match results.check(|kernel| kernel.source_hash().ok()) {
             Ok(()) => Some(results),
             Err(stale) => {
-                println!("cargo::warning={stale}");
+                warn(&stale);
                 None
             }
         });
     checked.collect()
 }
 
-/// The picks of a results file: for each shape and number of threads, a kernel for each number of tokens.
+/// A warning of cargo's has one line.
+fn warn(what: &impl std::fmt::Display) {
+    println!("cargo::warning={}", what.to_string().lines().collect::<Vec<_>>().join(" "));
+}
+
+/// The picks of a results file: for each shape and number of threads, a kernel for each operation and number of
+/// tokens.
 fn rows(results: &Results) -> impl Iterator<Item = PickRow> {
     let mut rows: BTreeMap<_, Vec<KernelId>> = BTreeMap::new();
     for pick in &results.picks {
         let kernels = rows.entry((pick.case.shape, pick.case.threads)).or_default();
-        if !kernels.iter().any(|kernel| kernel.tile.mr == pick.kernel.tile.mr) {
+        if !kernels.iter().any(|kernel| (kernel.op, kernel.tile.mr) == (pick.kernel.op, pick.kernel.tile.mr)) {
             kernels.push(pick.kernel);
         }
     }

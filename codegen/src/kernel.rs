@@ -73,6 +73,12 @@ pub struct KernelId {
 
 /// The largest number of tokens that a gemv kernel computes together.
 pub const GEMV_MAX_TOKENS: u16 = 8;
+/// The largest number of tokens that any kernel computes together.
+pub const MAX_MR: u16 = 64;
+/// The largest number of rows that a kernel computes together.
+pub const MAX_NR: u16 = 256;
+/// The largest number of columns in a turn; every `kb` divides it, so that a row padded to it serves all kernels.
+pub const MAX_KB: u16 = 256;
 
 impl KernelId {
     /// The layout that this kernel reads its weights in.
@@ -97,14 +103,14 @@ impl KernelId {
         if self.op == Op::Gemv && mr > GEMV_MAX_TOKENS {
             return fail(format!("a gemv computes at most {GEMV_MAX_TOKENS} tokens together"));
         }
-        if mr > 64 || nr > 256 || kb > 256 {
-            return fail("a tile is at most 64 tokens by 256 rows by 256 weights".into());
+        if mr > MAX_MR || nr > MAX_NR || kb > MAX_KB {
+            return fail(format!("a tile is at most {MAX_MR} tokens by {MAX_NR} rows by {MAX_KB} weights"));
         }
         if nr % lanes != 0 {
             return fail(format!("nr is a multiple of the {lanes} rows in a vector"));
         }
-        if kb % Layout::K_STEP as u16 != 0 {
-            return fail(format!("kb is a multiple of {}", Layout::K_STEP));
+        if !kb.is_multiple_of(Layout::K_STEP as u16) || !MAX_KB.is_multiple_of(kb) {
+            return fail(format!("kb is a multiple of {} that divides {MAX_KB}", Layout::K_STEP));
         }
         if ![1, 2, 4, 8].contains(&ku) {
             return fail("ku is 1, 2, 4 or 8".into());
@@ -298,6 +304,7 @@ mod tests {
             ("gemv_t200_9x16k64u4__avx512vnni_dot", "at most 8"),
             ("gemv_t200_1x8k64u4__avx512vnni_dot", "multiple of the 16"),
             ("gemv_t200_1x16k24u4__avx512vnni_dot", "multiple of 16"),
+            ("gemv_t200_1x16k48u4__avx512vnni_dot", "divides 256"),
             ("gemv_t200_1x16k64u3__avx512vnni_dot", "1, 2, 4 or 8"),
             ("gemv_t200_1x16k256u1__avx2_mad", "overflow"),
             ("gemv_t200_0x16k64u4__scalar_dot", "at least one"),

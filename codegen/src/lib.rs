@@ -17,5 +17,5 @@ mod template;
 pub mod vector;
 
 pub use isa::Isa;
-pub use kernel::{KernelError, KernelId, Method, NameError, Op, Tile, Weights};
+pub use kernel::{KernelError, KernelId, MAX_KB, MAX_MR, Method, NameError, Op, Tile, Weights};
 pub use layout::{Layout, Position};

@@ -13,9 +13,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
 
-/// Turns of the spin loop before a worker parks: some tens of microseconds, longer than the gaps within a token.
-const SPIN_TURNS: u32 = 20_000;
+/// How long a thread spins before it parks or yields: longer than the gaps between the forks of a token.
+const SPIN: Duration = Duration::from_micros(60);
+/// Turns of the spin loop between looks at the clock.
+const SPIN_TURNS: u32 = 32;
+/// More threads than this are not asked of the system.
+const MAX_THREADS: usize = 1024;
 
 type Task = dyn Fn(usize) + Sync;
 
@@ -24,7 +29,7 @@ type Task = dyn Fn(usize) + Sync;
 pub struct Pool {
     team: Arc<Team>,
     workers: Vec<Worker>,
-    spin: u32,
+    spin: Duration,
     /// One fork at a time: callers from other threads wait here.
     turn: Mutex<()>,
 }
@@ -59,7 +64,7 @@ unsafe impl Sync for Team {}
 unsafe impl Send for Team {}
 
 impl Team {
-    fn serve(&self, index: usize, spin: u32) {
+    fn serve(&self, index: usize, spin: Duration) {
         let mut seen = 0;
         loop {
             let fork = self.wait(index, seen, spin);
@@ -85,19 +90,16 @@ impl Team {
     }
 
     /// Waits for a fork that is open and was not seen yet, or for the end.
-    fn wait(&self, index: usize, seen: usize, spin: u32) -> usize {
+    fn wait(&self, index: usize, seen: usize, spin: Duration) -> usize {
         let due = || {
             let forks = self.forks.load(SeqCst);
             (forks != seen && forks % 2 == 1 || self.stop.load(SeqCst)).then_some(forks)
         };
         let asleep = &self.asleep[index - 1];
-        for _ in 0..spin {
-            if let Some(fork) = due() {
+        loop {
+            if let Some(fork) = spin_until(spin, due) {
                 return fork;
             }
-            std::hint::spin_loop();
-        }
-        loop {
             // Say that we sleep, then look once more: the caller opens the fork first and looks at `asleep` after, so
             // that one of the two sees the other.
             asleep.store(true, SeqCst);
@@ -114,6 +116,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Asks until there is an answer or the time is up; at least once.
+fn spin_until<T>(time: Duration, answer: impl Fn() -> Option<T>) -> Option<T> {
+    let mut start = None;
+    loop {
+        for _ in 0..SPIN_TURNS {
+            if let Some(answer) = answer() {
+                return Some(answer);
+            }
+            std::hint::spin_loop();
+        }
+        if start.get_or_insert_with(Instant::now).elapsed() >= time {
+            return None;
+        }
+    }
+}
+
 /// Cores that this process may use: affinity and cgroup limits respected.
 pub fn available() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
@@ -121,10 +139,11 @@ pub fn available() -> usize {
 
 impl Pool {
     /// A pool of `threads` threads, the caller of [`Pool::run`] being one of them; 0 means as many as are
-    /// [`available`]. A thread that the system refuses to start is done without.
+    /// [`available`], and 1024 is the most. A thread that the system refuses to start is done without.
     pub fn new(threads: usize) -> Self {
         let threads = if threads == 0 { available() } else { threads };
-        let spin = if threads > available() { 0 } else { SPIN_TURNS };
+        let threads = threads.min(MAX_THREADS);
+        let spin = if threads > available() { Duration::ZERO } else { SPIN };
         let team = Arc::new(Team {
             forks: AtomicUsize::new(0),
             inside: AtomicUsize::new(0),
@@ -202,14 +221,9 @@ impl Pool {
 
     /// Waits until no worker is inside.
     fn leave(&self) {
-        let mut turns = 0;
-        while self.team.inside.load(SeqCst) != 0 {
-            if turns < self.spin {
-                turns += 1;
-                std::hint::spin_loop();
-            } else {
-                thread::yield_now();
-            }
+        let left = || (self.team.inside.load(SeqCst) == 0).then_some(());
+        while spin_until(self.spin, left).is_none() {
+            thread::yield_now();
         }
     }
 

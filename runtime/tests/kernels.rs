@@ -38,6 +38,11 @@ fn random(seed: u64, index: usize) -> u64 {
     z ^ (z >> 31)
 }
 
+/// Outputs on either side of a call's own, to see what is written there.
+const GUARD: usize = 64;
+/// No kernel returns it: it is no multiple of what saturates, and larger than any sum here.
+const UNWRITTEN: i32 = i32::MIN + 1;
+
 fn run(kernel: &Runnable, case: Case) {
     let Case { n, k, block, trits, row, skew } = case;
     let code = |i| match trits {
@@ -66,10 +71,16 @@ fn run(kernel: &Runnable, case: Case) {
     // Whole, and in two ranges of panels, as two threads would.
     let panels = weights.panels();
     for cut in [0, panels / 2] {
-        let mut out = vec![i32::MIN; kernel.outputs(&weights, panels)];
-        let (first, second) = out.split_at_mut(kernel.outputs(&weights, cut));
-        kernel.products(&weights, 0..cut, tokens, first).expect("the call fits");
-        kernel.products(&weights, cut..panels, tokens, second).expect("the call fits");
+        let len = kernel.outputs(&weights, panels);
+        let mut out = vec![UNWRITTEN; GUARD + len + GUARD];
+        let middle = GUARD + kernel.outputs(&weights, cut);
+        kernel.products(&weights, cut..panels, tokens, &mut out[middle..GUARD + len]).expect("the call fits");
+        assert!(out[..middle].iter().all(|&out| out == UNWRITTEN), "{}: wrote before its outputs", kernel.id());
+        let second = out[middle..].to_vec();
+        kernel.products(&weights, 0..cut, tokens, &mut out[GUARD..middle]).expect("the call fits");
+        assert!(out[middle..] == second && out[..GUARD] == [UNWRITTEN; GUARD], "{}: wrote too far", kernel.id());
+        assert!(out[GUARD + len..] == [UNWRITTEN; GUARD], "{}: wrote behind its outputs", kernel.id());
+        let out = &out[GUARD..GUARD + len];
         for (row, codes) in codes.chunks_exact(k).enumerate() {
             for (token, values) in values.chunks_exact(stride).enumerate() {
                 for (b, expected) in reference::products(codes, &values[..k], block).enumerate() {
@@ -156,6 +167,11 @@ fn refused_before_anything_runs() {
         let panels = weights.panels();
         let mut out = vec![7; kernel.outputs(&weights, panels)];
         let short = Tokens { values: &values[1..], ..tokens };
+        // Rows that overlap, and a product that wraps around to nothing.
+        for stride in [stride - 1, 0usize.wrapping_sub(stride)] {
+            let refused = kernel.products(&weights, 0..panels, Tokens { stride, ..tokens }, &mut out).is_err();
+            assert!(refused || kernel.tokens() == 1);
+        }
         let sumless = Tokens { sums: &sums[1..], ..tokens };
         assert!(kernel.products(&weights, 0..panels, short, &mut out).is_err());
         assert!(kernel.products(&weights, 0..panels, sumless, &mut out).is_err());

@@ -93,6 +93,10 @@ fn what_does_not_fit_is_refused() {
     x.rows_mut(1, 4).fill(f32::NAN);
     let error = project(&pool, &mut x, [(&linear, &mut [0.0; 2])]).unwrap_err();
     assert!(error.to_string().contains("NaN"), "{error}");
+    for count in [1, 3] {
+        let short = Trits { scales: Scales::Row(vec![1.0; count]), ..trits.clone() };
+        assert!(Ternary::new("weights", &short, &selection).unwrap_err().to_string().contains("2 scales"));
+    }
     let wrong = Trits { codes: vec![3; 8], ..trits };
     assert!(Ternary::new("blk.0.attn_q.weight", &wrong, &selection).unwrap_err().to_string().contains("blk.0.attn_q"));
 }

@@ -71,6 +71,8 @@ struct Entry {
     case: Case,
     kernel: KernelId,
     summary: Summary,
+    /// It was seen to be slower than another in the same rounds.
+    eliminated: bool,
 }
 
 /// Settles every shape and number of threads that was measured: one layout, and a kernel for each case.
@@ -81,7 +83,10 @@ struct Entry {
 pub fn choose(samples: &[Sample], defaults: &[KernelId], weighting: Weighting) -> Vec<Pick> {
     let entries: Vec<Entry> = samples
         .iter()
-        .filter_map(|sample| Some(Entry { case: sample.case, kernel: sample.kernel, summary: sample.summary()? }))
+        .filter_map(|sample| {
+            let eliminated = sample.eliminated.is_some();
+            Some(Entry { case: sample.case, kernel: sample.kernel, summary: sample.summary()?, eliminated })
+        })
         .collect();
     let tensors: BTreeSet<(Shape, usize)> = entries.iter().map(|e| (e.case.shape, e.case.threads)).collect();
     let mut picks = Vec::new();
@@ -150,11 +155,12 @@ impl Contest<'_> {
         (unserved, if served > 0.0 { slowdown / served } else { f64::INFINITY })
     }
 
-    /// The fastest kernel for a case, of those that read `layout`, or of all; the first of equals.
+    /// The fastest kernel for a case, of those that read `layout`, or of all; the first of equals. One that was
+    /// eliminated is behind all that were not: its times are of other rounds, and may have been luckier ones.
     fn fastest(&self, case: &Case, layout: Option<Layout>) -> Option<&Entry> {
         let reads = |entry: &&Entry| layout.is_none_or(|layout| entry.kernel.layout() == layout);
         let rivals = self.entries.iter().filter(|entry| entry.case == *case).filter(reads);
-        rivals.min_by(|a, b| a.summary.mean.total_cmp(&b.summary.mean))
+        rivals.min_by(|a, b| a.eliminated.cmp(&b.eliminated).then(a.summary.mean.total_cmp(&b.summary.mean)))
     }
 
     fn pick(&self, case: &Case, layout: Layout) -> Option<Pick> {
@@ -163,7 +169,9 @@ impl Contest<'_> {
         let default = self.default(case);
         let measured = self.entries.iter().find(|entry| entry.case == *case && Some(entry.kernel) == default);
         let stays = |entry: &&Entry| {
-            entry.kernel.layout() == layout && entry.summary.mean <= fastest.summary.mean * (1.0 + USEFUL)
+            !entry.eliminated
+                && entry.kernel.layout() == layout
+                && entry.summary.mean <= fastest.summary.mean * (1.0 + USEFUL)
         };
         let Entry { kernel, summary, .. } = measured.filter(stays).unwrap_or(fastest);
         Some(Pick {

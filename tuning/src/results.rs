@@ -16,6 +16,7 @@ use tritune_codegen::{KernelId, Layout, Op};
 use crate::case::Case;
 use crate::machine::{self, Machine};
 use crate::pick::Pick;
+use crate::shapes::Shape;
 use crate::stats::Summary;
 
 /// The schema that this version reads and writes.
@@ -280,6 +281,22 @@ impl Results {
         let changed = |kernel: &&Source| source_today(kernel.name).as_ref() != Some(&kernel.source);
         let kernels: Vec<KernelId> = self.kernels.iter().filter(changed).map(|kernel| kernel.name).collect();
         if kernels.is_empty() { Ok(()) } else { Err(ResultsError::Stale { machine: self.machine.id.clone(), kernels }) }
+    }
+
+    /// Takes over what `older` says of shapes and numbers of threads that were not measured this time.
+    pub fn absorb(&mut self, older: Results) {
+        let measured: HashSet<(Shape, usize)> =
+            self.samples.iter().map(|sample| (sample.case.shape, sample.case.threads)).collect();
+        let kept = |case: &Case| !measured.contains(&(case.shape, case.threads));
+        self.picks.extend(older.picks.into_iter().filter(|pick| kept(&pick.case)));
+        self.samples.extend(older.samples.into_iter().filter(|sample| kept(&sample.case)));
+        self.picks.sort_by_key(|pick| pick.case);
+        self.samples.sort_by_key(|sample| sample.case);
+        let picked: HashSet<KernelId> = self.picked().collect();
+        let new: HashSet<KernelId> = self.kernels.iter().map(|kernel| kernel.name).collect();
+        let named = |kernel: &Source| picked.contains(&kernel.name) && !new.contains(&kernel.name);
+        self.kernels.extend(older.kernels.into_iter().filter(named));
+        self.kernels.sort_by_key(|kernel| kernel.name);
     }
 
     /// The kernels that its picks name: what a build for this machine needs.

@@ -167,6 +167,16 @@ pub enum PackError {
         /// Columns of a block.
         block: usize,
     },
+    /// Scales do not match rows and blocks.
+    #[error("{n} rows of {blocks} blocks have {} scales, and {found} are given", n * blocks)]
+    Scales {
+        /// Rows.
+        n: usize,
+        /// Blocks in a row.
+        blocks: usize,
+        /// Scales given.
+        found: usize,
+    },
     /// Not a trit.
     #[error("row {row}, column {column}: code {code} is no trit (0, 1, 2 stand for -1, 0, +1); the file is damaged")]
     Code {

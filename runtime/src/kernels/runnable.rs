@@ -39,14 +39,14 @@ pub struct Kernel {
     /// What it is.
     pub id: KernelId,
     /// Hash of its generated source, which ties a measurement to it.
-    pub source: &'static str,
+    pub source_hash: &'static str,
     run: unsafe fn(&Args),
 }
 
 impl Kernel {
     /// A row of the table. `run` is the function generated for `id`.
-    pub(super) const fn new(id: KernelId, source: &'static str, run: unsafe fn(&Args)) -> Self {
-        Kernel { id, source, run }
+    pub(super) const fn new(id: KernelId, source_hash: &'static str, run: unsafe fn(&Args)) -> Self {
+        Kernel { id, source_hash, run }
     }
 
     /// The kernel as something that can be called, if this machine has its instruction set.
@@ -96,8 +96,8 @@ impl Runnable {
     }
 
     /// Hash of its generated source.
-    pub fn source(&self) -> &'static str {
-        self.0.source
+    pub fn source_hash(&self) -> &'static str {
+        self.0.source_hash
     }
 
     /// Integers that [`Runnable::products`] writes for `panels` panels of `weights`.
@@ -124,15 +124,21 @@ impl Runnable {
         }
         let row = layout.padded_k(weights.k());
         let mr = self.tokens();
+        // Lengths that cannot be counted are longer than any slice.
+        let activations = (mr - 1).checked_mul(tokens.stride).and_then(|last| last.checked_add(row));
         for (what, need, found) in [
             ("panels", panels.end.max(panels.start), weights.panels()),
-            ("activations", (mr - 1) * tokens.stride + row, tokens.values.len()),
+            ("activations from one token to the next", row, if mr > 1 { tokens.stride } else { row }),
+            ("activations", activations.unwrap_or(usize::MAX), tokens.values.len()),
             ("sums", mr * weights.blocks(), tokens.sums.len()),
-            ("outputs", self.outputs(weights, panels.len()), out.len()),
         ] {
             if found < need {
                 return Err(CallError::Short { kernel, what, need, found });
             }
+        }
+        let need = self.outputs(weights, panels.len());
+        if out.len() < need {
+            return Err(CallError::Short { kernel, what: "outputs", need, found: out.len() });
         }
         let args = Args {
             weights: weights.panel(panels.start).as_ptr(),
@@ -145,8 +151,9 @@ impl Runnable {
             turns: row / weights.blocks() / usize::from(kernel.tile.kb),
         };
         // SAFETY: a `Runnable` exists only where the machine has the kernel's features. `weights` is in its layout, in
-        // which `Packed` holds `panels · padded n · padded k / 4` bytes, blocks cutting padded k into whole turns; the
-        // lengths of the other ranges were compared above with what `Args` states.
+        // which `Packed` holds `panels · nr · padded k / 4` bytes, blocks cutting padded k into whole turns, and `panels`
+        // lies within it. What `Args` states of the other ranges was compared above, without overflow: counts of
+        // panels, blocks and rows are those of a matrix in memory, and the product with the stride is checked.
         unsafe { self.0.call(&args) };
         Ok(())
     }

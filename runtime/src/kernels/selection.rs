@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tritune_codegen::{Isa, KernelId, Layout, NameError};
+use tritune_codegen::{Isa, KernelId, Layout, NameError, Op};
 
 use super::generated::{DEFAULTS, KERNELS};
 use super::picks::Picks;
@@ -75,8 +75,6 @@ impl fmt::Display for Source {
 /// The kernels that compute a matrix; all read one layout, since weights are packed once.
 #[derive(Clone, Debug)]
 pub struct Choice {
-    /// How the weights are to be packed.
-    pub layout: Layout,
     /// By tokens computed together, most first; never empty.
     kernels: Vec<Runnable>,
     /// Where the choice came from.
@@ -90,13 +88,22 @@ impl Choice {
     pub fn only(kernel: Runnable) -> Self {
         let id = kernel.id();
         let source = Source::Forced(Force::Kernel(id));
-        Choice { layout: id.layout(), kernels: vec![kernel], source, notes: Vec::new() }
+        Choice { kernels: vec![kernel], source, notes: Vec::new() }
     }
 
-    /// The kernel for the next tokens where `m` are left: the widest that does not exceed them, else the narrowest.
+    /// The kernel for the next tokens where `m` are left: the widest that does not exceed them, else the narrowest. Of
+    /// two as wide, the gemm where more passes follow, the gemv where one pass is all.
     pub fn kernel(&self, m: usize) -> &Runnable {
-        let fitting = self.kernels.iter().find(|kernel| kernel.tokens() <= m);
-        fitting.unwrap_or(&self.kernels[self.kernels.len() - 1])
+        let narrowest = &self.kernels[self.kernels.len() - 1];
+        let widest = self.kernels.iter().find(|kernel| kernel.tokens() <= m).unwrap_or(narrowest);
+        let op = if m >= 2 * widest.tokens() { Op::Gemm } else { Op::Gemv };
+        let equal = self.kernels.iter().filter(|kernel| kernel.tokens() == widest.tokens());
+        equal.into_iter().find(|kernel| kernel.id().op == op).unwrap_or(widest)
+    }
+
+    /// How the weights are to be packed.
+    pub fn layout(&self) -> Layout {
+        self.kernels[0].id().layout()
     }
 
     /// All kernels, most tokens first.
@@ -165,7 +172,13 @@ impl Selection {
     /// Where a forced kernel does not fit the matrix or fails its self-check, or no kernel is left.
     pub fn choose(&self, n: usize, k: usize, block: usize) -> Result<Choice, SelectionError> {
         let mut notes = Vec::new();
-        for (source, menu) in self.menus(n, k, block) {
+        if let Some(Force::Kernel(kernel)) = self.force
+            && !kernel.layout().keeps_apart(k, block)
+        {
+            let why = format!("its layout {} does not keep blocks of {block} columns apart", kernel.layout());
+            return Err(SelectionError::Forced { kernel, why });
+        }
+        for (source, menu) in self.menus(n, k, block, &mut notes) {
             let mut kernels = Vec::new();
             for id in menu {
                 match self.prove(id) {
@@ -176,69 +189,61 @@ impl Selection {
                     Err(why) => notes.push(why),
                 }
             }
-            kernels.sort_by_key(|kernel| std::cmp::Reverse(kernel.tokens()));
-            kernels.dedup_by_key(|kernel| kernel.tokens());
-            if let Some(first) = kernels.first() {
-                return Ok(Choice { layout: first.id().layout(), kernels, source, notes });
+            kernels.sort_by_key(|kernel| (std::cmp::Reverse(kernel.tokens()), kernel.id().op));
+            kernels.dedup_by_key(|kernel| (kernel.tokens(), kernel.id().op));
+            if !kernels.is_empty() {
+                return Ok(Choice { kernels, source, notes });
             }
         }
         Err(SelectionError::None { n, k, block, notes: notes.join("; ") })
     }
 
     /// Candidate menus, most wanted first; the kernels of one share a layout that keeps blocks apart.
-    fn menus(&self, n: usize, k: usize, block: usize) -> Vec<(Source, Vec<KernelId>)> {
-        let fits = |layout: Layout| layout.keeps_apart(k, block);
+    fn menus(&self, n: usize, k: usize, block: usize, notes: &mut Vec<String>) -> Vec<(Source, Vec<KernelId>)> {
+        let fits = |id: &KernelId| id.layout().keeps_apart(k, block);
         let isas = self.isas();
         let mut menus = Vec::new();
-        match self.force {
-            Some(Force::Kernel(id)) => {
-                let mut menu = vec![id];
-                menu.extend(self.companions(id, &isas));
-                return vec![(Source::Forced(Force::Kernel(id)), menu)];
-            }
-            Some(Force::Isa(_)) => {}
-            None => {
-                if let Some(pick) = self.picks.find(n, k, self.threads)
-                    && pick.kernels.first().is_some_and(|id| fits(id.layout()))
-                {
-                    let mut menu = pick.kernels.to_vec();
-                    menu.extend(pick.kernels.iter().flat_map(|id| self.companions(*id, &isas)));
-                    menus.push((Source::Tuned { machine: pick.machine.into() }, menu));
+        if let Some(Force::Kernel(id)) = self.force {
+            return vec![(Source::Forced(Force::Kernel(id)), self.complete(vec![id], &isas))];
+        }
+        if self.force.is_none()
+            && let Some(pick) = self.picks.find(n, k, self.threads)
+        {
+            let machine = pick.machine;
+            match pick.kernels.iter().all(fits) {
+                true => {
+                    menus.push((Source::Tuned { machine: machine.into() }, self.complete(pick.kernels.into(), &isas)))
                 }
+                false => notes.push(format!("what was tuned on {machine} does not keep blocks of {block} apart")),
             }
         }
-        let source = |isa| match self.force {
-            Some(force) => Source::Forced(force),
-            None => Source::Default(isa),
-        };
+        let source = |isa| self.force.map_or(Source::Default(isa), Source::Forced);
         for isa in &isas {
-            let menu: Vec<_> = DEFAULTS.iter().copied().filter(|id| id.isa == *isa && fits(id.layout())).collect();
+            let menu = DEFAULTS.iter().copied().filter(|id| id.isa == *isa && fits(id)).collect();
             menus.push((source(*isa), menu));
         }
         // What no default fits: any kernel that keeps the blocks apart.
         for isa in &isas {
-            let first = self.table.iter().map(|kernel| kernel.id).find(|id| id.isa == *isa && fits(id.layout()));
-            menus.extend(first.map(|id| {
-                let mut menu = vec![id];
-                menu.extend(self.companions(id, &isas));
-                (source(*isa), menu)
-            }));
+            let first = self.table.iter().map(|kernel| kernel.id).find(|id| id.isa == *isa && fits(id));
+            menus.extend(first.map(|id| (source(*isa), self.complete(vec![id], &isas))));
         }
         menus
     }
 
-    /// Kernels that read the same layout with another number of tokens, most wanted instruction set first.
-    fn companions(&self, id: KernelId, isas: &[Isa]) -> Vec<KernelId> {
-        let mut companions: Vec<KernelId> = Vec::new();
+    /// A menu, and for the tokens that it leaves over, kernels of its layout for fewer tokens than its widest, of the
+    /// most wanted instruction set that has them.
+    fn complete(&self, mut menu: Vec<KernelId>, isas: &[Isa]) -> Vec<KernelId> {
+        let widest = menu.iter().map(|id| id.tile.mr).max().unwrap_or(0);
+        let Some(layout) = menu.first().map(KernelId::layout) else { return menu };
         for isa in isas {
-            for other in self.table.iter().map(|kernel| kernel.id).filter(|other| other.isa == *isa) {
-                let taken = other.tile.mr == id.tile.mr || companions.iter().any(|had| had.tile.mr == other.tile.mr);
-                if other.layout() == id.layout() && !taken {
-                    companions.push(other);
+            let others = self.table.iter().map(|kernel| kernel.id).filter(|id| id.isa == *isa && id.layout() == layout);
+            for other in others.filter(|other| other.tile.mr < widest) {
+                if menu.iter().all(|id| id.tile.mr != other.tile.mr) {
+                    menu.push(other);
                 }
             }
         }
-        companions
+        menu
     }
 
     /// A kernel that is compiled in, runs here, and has passed its self-check.
@@ -299,7 +304,7 @@ mod tests {
     /// The table with an idle function in the place of some kernels' own.
     fn table(idles: impl Fn(KernelId) -> bool) -> &'static [Kernel] {
         let broken = |kernel: &Kernel| match idles(kernel.id) {
-            true => Kernel::new(kernel.id, kernel.source, idle),
+            true => Kernel::new(kernel.id, kernel.source_hash, idle),
             false => *kernel,
         };
         Vec::leak(KERNELS.iter().map(broken).collect())
@@ -347,7 +352,7 @@ mod tests {
         for kernel in KERNELS.iter().filter(|kernel| kernel.detect().is_some()) {
             let force = Force::Kernel(kernel.id);
             let choice = Selection::new(Some(force), 1).unwrap().choose(100, 300, 300).unwrap();
-            assert_eq!(choice.layout, kernel.id.layout());
+            assert_eq!(choice.layout(), kernel.id.layout());
             let tokens = usize::from(kernel.id.tile.mr);
             assert_eq!(choice.kernel(tokens).id(), kernel.id, "for {tokens} tokens");
             assert_eq!(choice.source, Source::Forced(force));
@@ -386,11 +391,37 @@ mod tests {
         assert_eq!(selection.choose(101, 300, 300).unwrap().source, Source::Default(isa));
     }
 
+    /// Kernels that happen to be compiled in, for other machines or as defaults, do not outdo what was measured.
+    #[test]
+    fn what_was_picked_is_not_overridden_by_wider_kernels() {
+        let isa = best_default().isa;
+        let mut kernels: Vec<KernelId> = DEFAULTS.iter().copied().filter(|id| id.isa == isa).collect();
+        kernels.sort_by_key(|id| id.tile.mr);
+        let [first, second, ..] = kernels[..] else { panic!("{isa} has one default") };
+        let picked = Vec::leak(vec![first, second]);
+        let pick = super::super::Pick { machine: "here", n: 100, k: 300, threads: 1, kernels: picked };
+        let selection = Selection::of(KERNELS, None, 1, Picks::from_iter([&*Box::leak(Box::new(pick))])).unwrap();
+        let choice = selection.choose(100, 300, 300).unwrap();
+        assert_eq!(choice.kernel(512).id(), second);
+    }
+
+    #[test]
+    fn picks_that_do_not_keep_blocks_apart_are_noted() {
+        let wide = *DEFAULTS.iter().find(|id| id.tile.kb == 64).unwrap();
+        let kernels = Vec::leak(vec![wide]);
+        let pick = super::super::Pick { machine: "here", n: 64, k: 320, threads: 1, kernels };
+        let picks = Picks::from_iter([&*Box::leak(Box::new(pick))]);
+        let error = Selection::of(KERNELS, None, 1, picks).unwrap().choose(64, 320, 32).unwrap_err();
+        assert!(error.to_string().contains("tuned on here"), "{error}");
+        let forced = Selection::of(KERNELS, Some(Force::Kernel(wide)), 1, Picks::default()).unwrap();
+        assert!(forced.choose(64, 320, 32).unwrap_err().to_string().contains("blocks of 32"));
+    }
+
     #[test]
     fn blocks_find_a_kernel_whose_turns_do_not_straddle_them() {
         let selection = Selection::new(None, 1).unwrap();
         let choice = selection.choose(64, 512, 256).unwrap();
-        assert_eq!(256 % usize::from(choice.layout.kb), 0);
+        assert_eq!(256 % usize::from(choice.layout().kb), 0);
         // No kernel has turns of 8.
         assert!(selection.choose(64, 512, 8).unwrap_err().to_string().contains("each 8"));
     }

@@ -1,8 +1,8 @@
 //! Proof at load that a kernel returns the integers of the reference.
 //!
-//! A few rows and turns suffice: a kernel's code does not depend on how many it is given. The data are those that break
-//! kernels: activations of ±127 and −128 against rows of one sign, whose sums are the largest, and a pattern that gives
-//! each position of a byte another value.
+//! Few rows and turns suffice: a kernel's code does not depend on how many it is given, but for sums that grow. The data
+//! are those that break kernels: activations of ±127 and −128 against rows of one sign, whose sums are the largest, over
+//! enough columns to overflow 16 bits; and activations without a period, which tell columns apart.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use super::packed::Packed;
 use super::reference;
 use super::runnable::{CallError, Runnable, Tokens};
-use tritune_codegen::KernelId;
+use tritune_codegen::{KernelId, Layout};
 
 /// A kernel that did not return the integers of the reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,40 +57,57 @@ pub fn check(kernel: &Runnable) -> Result<(), Fault> {
     })
 }
 
-/// Two panels less a row, a turn more than whole blocks: with one sum a row, and with blocks.
+/// Turns enough that sums of 16 bits overflow where they are never widened: 2¹⁵ / (2 · 2 · 128) terms in each half.
+const LONG: usize = 64 * 4 + Layout::K_STEP;
+
+/// Two panels less a row; with one sum a row, whose last turn is nearly empty, and with blocks; each token of the tile
+/// in turn sees each kind of activations.
 fn compare(kernel: &Runnable) -> Result<(), Fault> {
     let tile = kernel.id().tile;
     let (nr, kb) = (usize::from(tile.nr), usize::from(tile.kb));
     let n = 2 * nr - usize::from(nr > 1);
-    case(kernel, n, 2 * kb + 1, 2 * kb + 1)?;
-    case(kernel, n, 2 * kb, kb)
+    for kind in 0..KINDS {
+        case(kernel, n, 2 * kb + 1, 2 * kb + 1, kind)?;
+        case(kernel, n, 2 * kb, kb, kind)?;
+    }
+    case(kernel, nr, LONG.max(kb + 1), LONG.max(kb + 1), 1)
 }
 
-/// Trit + 1 of a check matrix.
+/// Trit + 1 of a check matrix: rows of one sign, and rows without a period.
 fn code(row: usize, column: usize) -> u8 {
     match row % 4 {
         0 => 0,
         1 => 2,
-        _ => ((row * 7 + column * 5 + column / 4) % 3) as u8,
+        _ => (mixed(row * 1031 + column) % 3) as u8,
     }
 }
 
-/// Activation of a check token.
-fn activation(token: usize, column: usize) -> i8 {
-    match token % 3 {
+/// Kinds of activations.
+const KINDS: usize = 3;
+
+/// Activation of a token of one kind: extremes in turn, one extreme throughout, or without a period.
+fn activation(kind: usize, column: usize) -> i8 {
+    match kind % KINDS {
         0 => [127, -127, -128][column / 8 % 3],
         1 => -128,
-        _ => (token * 31 + column * 37) as u8 as i8,
+        _ => mixed(column) as i8,
     }
 }
 
-fn case(kernel: &Runnable, n: usize, k: usize, block: usize) -> Result<(), Fault> {
+/// A number that tells its neighbours apart (the finaliser of SplitMix64).
+fn mixed(i: usize) -> u64 {
+    let z = (i as u64 + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn case(kernel: &Runnable, n: usize, k: usize, block: usize, kind: usize) -> Result<(), Fault> {
     let codes: Vec<u8> = (0..n).flat_map(|row| (0..k).map(move |column| code(row, column))).collect();
     let weights = Packed::new(kernel.id().layout(), n, k, block, &codes)?;
     let (mr, blocks, stride) = (kernel.tokens(), weights.blocks(), weights.layout().padded_k(k));
     let mut values = vec![0; mr * stride];
     for (token, row) in values.chunks_exact_mut(stride).enumerate() {
-        row[..k].iter_mut().enumerate().for_each(|(column, value)| *value = activation(token, column));
+        row[..k].iter_mut().enumerate().for_each(|(column, value)| *value = activation(token + kind, column));
     }
     let sums: Vec<i32> = values
         .chunks_exact(stride)
@@ -133,6 +150,51 @@ mod tests {
         unsafe {
             truth.call(args);
             *args.out.add(args.panels * args.blocks * usize::from(tile.mr) * usize::from(tile.nr) - 2) += 1;
+        }
+    }
+
+    /// Calls the scalar kernel for decoding, after its arguments were tampered with.
+    unsafe fn tampered(args: &Args, tamper: impl Fn(&mut [i8])) {
+        let truth = decoder();
+        let columns = args.blocks * args.turns * usize::from(truth.id.tile.kb);
+        // SAFETY: one token: `columns` activations are readable; the copy stands in for them in the same call.
+        unsafe {
+            let mut values = std::slice::from_raw_parts(args.activations, columns).to_vec();
+            tamper(&mut values);
+            truth.call(&Args { activations: values.as_ptr(), ..*args });
+        }
+    }
+
+    fn decoder() -> &'static Kernel {
+        KERNELS.iter().find(|kernel| kernel.id.isa == Isa::Scalar && kernel.id.tile.mr == 1).unwrap()
+    }
+
+    unsafe fn third_position_twice(args: &Args) {
+        // SAFETY: the caller's promise.
+        unsafe { tampered(args, |values| values.chunks_exact_mut(16).for_each(|step| step.copy_within(8..12, 12))) }
+    }
+
+    unsafe fn columns_swapped(args: &Args) {
+        // SAFETY: the caller's promise.
+        unsafe { tampered(args, |values| values.chunks_exact_mut(4).for_each(|lane| lane.swap(1, 2))) }
+    }
+
+    /// Sums in 16 bits.
+    unsafe fn never_widened(args: &Args) {
+        let truth = decoder();
+        let count = args.panels * args.blocks * usize::from(truth.id.tile.nr);
+        // SAFETY: the caller's promise; `count` outputs of one token were written by the call.
+        unsafe {
+            truth.call(args);
+            std::slice::from_raw_parts_mut(args.out, count).iter_mut().for_each(|sum| *sum = i32::from(*sum as i16));
+        }
+    }
+
+    #[test]
+    fn subtle_lies_are_found() {
+        for lie in [third_position_twice as unsafe fn(&Args), columns_swapped, never_widened] {
+            let liar: &'static Kernel = Box::leak(Box::new(Kernel::new(decoder().id, "", lie)));
+            assert!(matches!(check(&liar.detect().unwrap()), Err(Fault::Wrong { .. })));
         }
     }
 

@@ -1,14 +1,15 @@
 //! What goes into a linear layer: rows of activations, in f32 and in int8.
 
+use tritune_codegen::{MAX_KB, MAX_MR};
+
 use crate::threads::{Parts, Pool};
 
 /// Values of padding after a row: rows of a power of two would otherwise fall into the same cache sets.
 const SKEW: usize = 64;
-/// Rows are padded to a multiple of this, the largest `kb` of a tile.
-const PADDING: usize = 256;
-/// Rows beyond the last token that a kernel may read, the largest `mr` of a tile less one: what it makes of them is
-/// not used.
-const SPARE: usize = 63;
+/// Rows are padded to a multiple of this, which the `kb` of every tile divides.
+const PADDING: usize = MAX_KB as usize;
+/// Rows beyond the last token that a kernel may read: what it makes of them is not used.
+const SPARE: usize = MAX_MR as usize - 1;
 
 /// From this number of tokens on, quantising is worth a fork.
 const FORK_TOKENS: usize = 8;

@@ -57,7 +57,12 @@ impl Ternary {
     /// Where the matrix cannot be packed.
     pub fn with(trits: &Trits, choice: Choice) -> Result<Self, PackError> {
         let block = block(trits);
-        let weights = Packed::new(choice.layout, trits.n, trits.k, block, &trits.codes)?;
+        let weights = Packed::new(choice.layout(), trits.n, trits.k, block, &trits.codes)?;
+        if let Scales::Row(scales) | Scales::Block { scales, .. } = &trits.scales
+            && scales.len() != trits.n * weights.blocks()
+        {
+            return Err(PackError::Scales { n: trits.n, blocks: weights.blocks(), found: scales.len() });
+        }
         let scales = match &trits.scales {
             Scales::Tensor(scale) => Packing::Tensor(*scale),
             Scales::Row(scales) | Scales::Block { scales, .. } => Packing::Blocks(pack_scales(&weights, scales)),

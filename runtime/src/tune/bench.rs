@@ -7,17 +7,19 @@ use tritune_codegen::{KernelId, Layout, Op};
 use tritune_tuning::case::Case;
 use tritune_tuning::search::Measure;
 
+use crate::kernels::self_check::{self, Fault};
 use crate::kernels::{Choice, PackError, Runnable, reference};
 use crate::linear::{Activations, Linear, LinearError, Ternary, project};
 use crate::quant::trits::{Scales, Trits};
 use crate::threads::Pool;
 
-/// A pool of weights is this many times as large as the last-level cache, so that none of it survives a round.
-const POOL_CACHES: u64 = 2;
-/// The last-level cache where the machine does not tell.
-const USUAL_CACHE: u64 = 64 << 20;
-/// Matrices that a pass goes through at most: a gemm is long enough alone.
-const GEMM_MATRICES: usize = 1;
+/// A pool of weights is at least this large, as a model is: pools of twice the last-level cache that a virtual machine
+/// admits to were seen to be read 1.5 times as fast.
+const POOL_BYTES: u64 = 512 << 20;
+/// And this many times as large as the last-level cache: each core complex may have one.
+const POOL_CACHES: u64 = 4;
+/// Bytes of weights that a gemv pass goes through; the next pass goes on from there. A gemm is long enough on one matrix.
+const PASS_BYTES: usize = 32 << 20;
 
 /// Runs candidates for the tuner.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ struct Work {
     trits: Trits,
     x: Activations,
     y: Vec<f32>,
+    /// What the reference computes, all rows, for the first token and the last.
+    expected: [Vec<i32>; 2],
     /// Matrices to go through, for each layout; and the one to begin the next pass with.
     pools: HashMap<Layout, (Vec<Linear>, usize)>,
 }
@@ -55,6 +59,9 @@ pub enum BenchError {
         /// What the reference computes.
         expected: i32,
     },
+    /// It failed its self-check.
+    #[error(transparent)]
+    Fault(#[from] Fault),
     /// It could not be run.
     #[error(transparent)]
     Linear(#[from] LinearError),
@@ -72,7 +79,7 @@ pub enum BenchError {
 impl<'a> Bench<'a> {
     /// Runs some of `kernels`, over pools of weights that exceed a last-level cache of so many bytes.
     pub fn new(kernels: &'a [Runnable], last_level_cache: Option<u64>) -> Self {
-        let pool_bytes = (POOL_CACHES * last_level_cache.unwrap_or(USUAL_CACHE)) as usize;
+        let pool_bytes = POOL_BYTES.max(POOL_CACHES * last_level_cache.unwrap_or(0)) as usize;
         Bench { kernels, pool_bytes, threads: None, work: None }
     }
 
@@ -84,7 +91,7 @@ impl<'a> Bench<'a> {
 impl Work {
     fn new(case: Case, pool: &Pool) -> Result<Self, LinearError> {
         let (n, k) = (case.shape.n, case.shape.k);
-        let codes = (0..n * k).map(|i| code(i as u64)).collect();
+        let codes: Vec<u8> = (0..n * k).map(|i| code(i as u64)).collect();
         let mut x = Activations::new();
         for (token, row) in x.rows_mut(case.m, k).chunks_exact_mut(k).enumerate() {
             // Integers of which the largest is 127: they are their own int8 values, and sums come out unscaled.
@@ -93,18 +100,19 @@ impl Work {
         }
         // Beforehand: a model quantises once for several matrices.
         x.quantize(pool)?;
+        let expected = [0, case.m - 1].map(|token| {
+            let x: Vec<i8> = x.rows()[token * k..][..k].iter().map(|x| *x as i8).collect();
+            codes.chunks_exact(k).map(|codes| reference::products(codes, &x, k).sum()).collect()
+        });
         let trits = Trits { n, k, codes, scales: Scales::Tensor(1.0) };
-        Ok(Work { case, trits, x, y: vec![0.0; case.m * n], pools: HashMap::new() })
+        Ok(Work { case, trits, x, y: vec![0.0; case.m * n], expected, pools: HashMap::new() })
     }
 
-    /// Compares y with the reference: all rows, for the first token and the last.
+    /// Compares y with the reference.
     fn compare(&self) -> Result<(), BenchError> {
-        let (n, k) = (self.trits.n, self.trits.k);
-        for token in [0, self.case.m - 1] {
-            let x: Vec<i8> = self.x.rows()[token * k..][..k].iter().map(|x| *x as i8).collect();
-            for (row, codes) in self.trits.codes.chunks_exact(k).enumerate() {
-                let expected: i32 = reference::products(codes, &x, k).sum();
-                let found = self.y[token * n + row];
+        let n = self.trits.n;
+        for (token, expected) in [0, self.case.m - 1].into_iter().zip(&self.expected) {
+            for (row, (&found, &expected)) in self.y[token * n..][..n].iter().zip(expected).enumerate() {
                 if found != expected as f32 {
                     return Err(BenchError::Wrong { token, row, found, expected });
                 }
@@ -126,6 +134,7 @@ impl Measure for Bench<'_> {
 
     fn prepare(&mut self, kernel: KernelId, case: &Case) -> Result<(), BenchError> {
         let runnable = self.kernel(kernel)?;
+        self_check::check(&runnable)?;
         if self.threads.as_ref().is_none_or(|pool| pool.threads() != case.threads) {
             self.threads = Some(Pool::new(case.threads));
         }
@@ -138,7 +147,7 @@ impl Measure for Bench<'_> {
         let layout = kernel.layout();
         if !work.pools.contains_key(&layout) {
             let first = Ternary::with(&work.trits, Choice::only(runnable))?;
-            let copies = (self.pool_bytes / first.bytes()).max(1);
+            let copies = self.pool_bytes.div_ceil(first.bytes()) + 1;
             let matrices = (0..copies).map(|_| Linear::Ternary(first.clone())).collect();
             work.pools.insert(layout, (matrices, 0));
         }
@@ -154,8 +163,8 @@ impl Measure for Bench<'_> {
         let (Some(pool), Some(work)) = (&self.threads, &mut self.work) else { return Err(BenchError::Unprepared) };
         let Some((matrices, next)) = work.pools.get_mut(&kernel.layout()) else { return Err(BenchError::Unprepared) };
         let count = match case.op {
-            Op::Gemv => matrices.len(),
-            Op::Gemm => GEMM_MATRICES.min(matrices.len()),
+            Op::Gemv => PASS_BYTES.div_ceil(case.shape.weights() / 4).min(matrices.len()),
+            Op::Gemm => 1,
         };
         let begin = if *next + count > matrices.len() { 0 } else { *next };
         *next = begin + count;

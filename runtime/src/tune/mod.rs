@@ -24,8 +24,9 @@ use tritune_tuning::space::{self, SpaceError};
 
 use crate::kernels::{KERNELS, Kernel, Runnable};
 
-/// Tokens that stand for a prompt.
-const PROMPT: usize = 128;
+/// Tokens that stand for a prompt: every mr of a space divides it, so that no kernel is charged for a tail that another
+/// one will compute.
+const PROMPT: usize = 240;
 
 /// What to tune, and for how long.
 #[derive(Clone, Debug)]
@@ -73,7 +74,7 @@ impl Tuning {
         picked.dedup();
         let source = |id: &KernelId| {
             let kernel = kernels.iter().find(|kernel| kernel.id() == *id)?;
-            Some(Source { name: *id, source: kernel.source().into() })
+            Some(Source { name: *id, source: kernel.source_hash().into() })
         };
         Ok(Results {
             schema: SCHEMA,

@@ -88,7 +88,7 @@ fn layouts(file: &File, selection: &Selection) -> Result<Vec<Decision>> {
         let kernels: Vec<String> = choice.kernels().iter().map(|kernel| kernel.id().to_string()).collect();
         decisions.push(Decision {
             what: "kernels",
-            value: format!("{n}x{k} {kind}: packed as {}; {}", choice.layout, kernels.join(", ")),
+            value: format!("{n}x{k} {kind}: packed as {}; {}", choice.layout(), kernels.join(", ")),
             why: choice.source.to_string(),
         });
     }

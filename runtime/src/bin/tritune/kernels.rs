@@ -71,7 +71,7 @@ fn list(mut out: impl Write, used: &[Isa], json: bool) -> Result<()> {
                 let (id, state) = (kernel.id, State::of(kernel));
                 json!({
                     "kernel": id.to_string(), "op": id.op.to_string(), "isa": id.isa.to_string(),
-                    "method": id.method.to_string(), "layout": id.layout().to_string(), "source": kernel.source,
+                    "method": id.method.to_string(), "layout": id.layout().to_string(), "source_hash": kernel.source_hash,
                     "runs": !matches!(state, State::Foreign), "right": matches!(state, State::Right),
                     "fault": if let State::Wrong(fault) = state { Some(fault.to_string()) } else { None },
                     "used": used.contains(&id.isa),
@@ -103,13 +103,13 @@ fn explain(mut out: impl Write, shape: Shape, choice: &Choice, json: bool) -> Re
             .map(|kernel| json!({ "kernel": kernel.id().to_string(), "tokens": kernel.tokens() }))
             .collect();
         let row = json!({
-            "shape": shape.to_string(), "layout": choice.layout.to_string(), "kernels": kernels,
+            "shape": shape.to_string(), "layout": choice.layout().to_string(), "kernels": kernels,
             "why": choice.source.to_string(), "notes": choice.notes,
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&row)?)?;
         return Ok(());
     }
-    writeln!(out, "{shape}: packed as {}; {}", choice.layout, choice.source)?;
+    writeln!(out, "{shape}: packed as {}; {}", choice.layout(), choice.source)?;
     for kernel in choice.kernels() {
         writeln!(out, "  {:>3} tokens at a time: {}", kernel.tokens(), kernel.id())?;
     }

@@ -1,14 +1,14 @@
 //! `tritune tune`: time the kernels that are compiled in, on this machine.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tritune::kernels::Isa;
+use tritune::kernels::{Isa, KERNELS};
 use tritune::threads;
 use tritune::tune::Tuning;
 use tritune_tuning::report;
@@ -77,8 +77,13 @@ impl Tune {
         ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst)).context("cannot listen for Ctrl-C")?;
 
         let command = self.command.unwrap_or_else(|| std::env::args().collect::<Vec<_>>().join(" "));
-        let tuning =
-            Tuning { shapes, threads: counts, isas: self.isas, budget: Duration::from_secs(self.seconds), command };
+        let tuning = Tuning {
+            shapes,
+            threads: counts,
+            isas: self.isas.clone(),
+            budget: Duration::from_secs(self.seconds),
+            command,
+        };
         let mut bar = Bar::new();
         let results = tuning.run(&interrupt, &mut bar)?;
         bar.0.finish_and_clear();
@@ -88,7 +93,18 @@ impl Tune {
             let why = sample.failed.as_deref().unwrap_or_default();
             eprintln!("warning: {} was excluded from {}: {why}", sample.kernel, sample.case);
         }
-        keep(&results, out, interrupt.load(Ordering::SeqCst))
+        let Some(folder) = out else { return Ok(()) };
+        let passed_over = Isa::best_here().into_iter().find(|isa| !self.isas.is_empty() && !self.isas.contains(isa));
+        if interrupt.load(Ordering::SeqCst) {
+            aside(results, &folder, "interrupted")?;
+            bail!("interrupted");
+        } else if let Some(isa) = passed_over {
+            aside(results, &folder, &format!("{isa} was not measured"))
+        } else if !results.complete {
+            aside(results, &folder, "the time was too short for every candidate; give it more with --seconds")
+        } else {
+            keep(results, &folder)
+        }
     }
 }
 
@@ -101,23 +117,31 @@ fn writable(folder: PathBuf) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Writes the results; what an interrupted search measured goes beside the last good file, not over it.
-fn keep(results: &Results, folder: Option<PathBuf>, interrupted: bool) -> Result<()> {
-    let Some(folder) = folder else { return Ok(()) };
+/// Writes the results, with what is still true of earlier ones.
+fn keep(mut results: Results, folder: &Path) -> Result<()> {
     let path = folder.join(results.file_name());
-    if !interrupted {
-        results.save(&path)?;
-        eprintln!("results: {}", path.display());
-        return Ok(());
+    if path.exists() {
+        let hash = |id| KERNELS.iter().find(|kernel| kernel.id == id).map(|kernel| kernel.source_hash.to_owned());
+        match Results::load(&path).and_then(|older| older.check(hash).map(|()| older)) {
+            Ok(older) => results.absorb(older),
+            Err(error) => eprintln!("warning: nothing is taken over from earlier results: {error}"),
+        }
     }
-    let aside = path.with_extension("interrupted");
-    results.save(&aside)?;
-    bail!(
-        "interrupted; {} samples are kept in {}, and {} is as it was",
+    results.save(&path)?;
+    eprintln!("results: {}", path.display());
+    Ok(())
+}
+
+/// Writes results that are not to be picked from beside the last good ones.
+fn aside(results: Results, folder: &Path, why: &str) -> Result<()> {
+    let path = folder.join(results.file_name()).with_extension("aside");
+    results.save(&path)?;
+    eprintln!(
+        "{why}: {} samples are kept in {}; earlier results are as they were",
         results.samples.len(),
-        aside.display(),
         path.display()
     );
+    Ok(())
 }
 
 /// The progress bar.
