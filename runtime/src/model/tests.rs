@@ -265,6 +265,19 @@ fn absurd_numbers_are_refused() {
 }
 
 #[test]
+fn rope_factors_are_greater_than_zero() {
+    let with = |factor| {
+        Sketch::new("llama").tensor("rope_freqs.weight", &[8]).spoilt("rope_freqs.weight", factor).load().map(drop)
+    };
+    assert!(with(2.0).is_ok());
+    for (factor, what) in [(0.0, "the factor 0 for pair 0"), (-1.5, "the factor -1.5 for pair 0"), (f32::NAN, "finite")]
+    {
+        let refusal = with(factor).unwrap_err().to_string();
+        assert!(refusal.contains(what) && refusal.contains("`rope_freqs.weight`"), "{refusal}");
+    }
+}
+
+#[test]
 fn damaged_numbers_are_told_where_they_show() {
     let refusal = Sketch::new("llama").filled("blk.0.ffn_norm.weight", f32::NAN).load().unwrap_err().to_string();
     assert!(refusal.contains("blk.0.ffn_norm.weight"), "{refusal}");

@@ -136,6 +136,22 @@ pub enum WeightsError {
         /// The tensor.
         tensor: String,
     },
+    /// A factor that no frequency can be divided by.
+    #[error(
+        "{}: the tensor `{tensor}` has the factor {factor} for pair {pair}, but frequencies are divided by what is \
+         greater than 0; the file is damaged or its converter is at fault: download it again or convert the model again",
+        path.display()
+    )]
+    RopeFactor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: &'static str,
+        /// Which pair of elements turns at this frequency, from 0.
+        pair: usize,
+        /// The factor.
+        factor: f32,
+    },
     /// A matrix that no kernel serves.
     #[error("{}: {source}", path.display())]
     Linear {
@@ -372,8 +388,8 @@ impl Loader<'_> {
         let head = take(if tied { EMBEDDING } else { HEAD })?;
         let rope = config.rope;
         let factors = self.opt_vector(ROPE_FACTORS)?.unwrap_or_default();
-        if factors.iter().any(|&factor| factor <= 0.0) {
-            return Err(WeightsError::NotFinite { path: self.file.path().into(), tensor: ROPE_FACTORS.into() });
+        if let Some((pair, &factor)) = factors.iter().enumerate().find(|&(_, &factor)| factor <= 0.0) {
+            return Err(WeightsError::RopeFactor { path: self.file.path().into(), tensor: ROPE_FACTORS, pair, factor });
         }
         Ok(Weights {
             embedding: self.embedding()?,
