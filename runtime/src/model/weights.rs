@@ -291,11 +291,6 @@ impl Weights {
     }
 }
 
-/// Whether a matrix of this type takes int8 activations.
-pub fn is_ternary(kind: Kind) -> bool {
-    matches!(kind, Kind::I2_S | Kind::TQ1_0 | Kind::TQ2_0)
-}
-
 struct Loader<'a> {
     file: &'a gguf::File,
     selection: &'a Selection,
@@ -310,7 +305,7 @@ impl Loader<'_> {
     fn matrix(&self, name: &str) -> Result<Linear, WeightsError> {
         let tensor = self.file.tensor(name)?;
         let (n, k) = (tensor.n() as usize, tensor.k() as usize);
-        if is_ternary(tensor.kind) {
+        if tensor.kind.is_ternary() {
             let trits = self.trits(name)?;
             let packed = Ternary::new(name, &trits, self.selection);
             return packed
@@ -344,7 +339,7 @@ impl Loader<'_> {
 
     fn embedding(&self) -> Result<Embedding, WeightsError> {
         let tensor = self.file.tensor(EMBEDDING)?;
-        if is_ternary(tensor.kind) {
+        if tensor.kind.is_ternary() {
             return Ok(Embedding::Ternary(self.trits(EMBEDDING)?));
         }
         let (rows, data) = (tensor.n() as usize, self.file.data(tensor));

@@ -75,7 +75,7 @@ fn judge(file: &File, selection: &Selection) -> Verdict {
 /// The layout of each shape of ternary matrices.
 fn layouts(file: &File, selection: &Selection) -> Result<Vec<Decision>> {
     let mut shapes: Vec<(Kind, u64, u64)> = Vec::new();
-    for tensor in file.tensors().iter().filter(|tensor| model::weights::is_ternary(tensor.kind)) {
+    for tensor in file.tensors().iter().filter(|tensor| tensor.kind.is_ternary()) {
         let shape = (tensor.kind, tensor.n(), tensor.k());
         if !shapes.contains(&shape) {
             shapes.push(shape);
