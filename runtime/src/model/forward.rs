@@ -11,8 +11,8 @@
 //! ```
 //!
 //! BitNet models have the two norms in brackets, which keep what a ternary matrix reads in range; llama models do not.
-//! Every pass says whether what it wrote is finite: int8, be it in a matrix
-//! or in the cache, would quietly make numbers of NaN.
+//! Every pass says whether what it wrote is finite: int8, be it what a matrix takes or what the cache stores, would
+//! quietly make numbers of NaN.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
