@@ -1,5 +1,6 @@
 //! Ternary (1.58-bit, BitNet b1.58) language models on kernels that were generated for, and tuned on, your own machine.
 
+pub mod decision;
 pub mod gguf;
 pub mod kernels;
 pub mod linear;

@@ -239,6 +239,28 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
+fn absurd_numbers_of_threads_are_refused() {
+    for verb in [
+        &["run", "--demo", "-p", "x"][..],
+        &["bench", "--demo"],
+        &["inspect", "--demo"],
+        &["kernels"],
+        &["perplexity", "--demo", "-f", "x"],
+        &["logits", "--demo", "--tokens", "x", "--out", "x"],
+    ] {
+        for threads in ["1025", "1000000000", "99999999999999999999"] {
+            let output = run(&[verb, &["-t", threads]].concat());
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{verb:?} {threads}: {stderr}");
+            assert!(stderr.contains(threads) && stderr.contains("--threads"), "{verb:?}: {stderr}");
+            assert!(output.stdout.is_empty());
+        }
+    }
+    let tune = refusal(&run(&["tune", "--shape", "64x64", "-t", "1000000000"]));
+    assert!(tune.contains("cannot measure 1000000000 threads"), "{tune}");
+}
+
+#[test]
 fn what_cannot_be_done_exits_with_1() {
     for (arguments, why) in [
         (&["run", "--demo", "-p", "x", "--device", "gpu"][..], "no GPU support"),

@@ -13,6 +13,10 @@ use tritune::threads::Pool;
 const FIXTURES: [&str; 5] =
     ["bitnet-2b4t-i2_s", "bitnet-3b-i2_s-ragged", "llama-falcon3-i2_s", "llama-trilm-tq1_0", "llama-trilm-tq2_0"];
 
+/// How far logits may be from the expected ones. About 3e-7 is found: f32 against f64. One activation that is rounded to
+/// another int8 shows as about 1e-2, which a wider tolerance would let pass for inexact arithmetic.
+const TOLERANCE: f64 = 1e-5;
+
 /// What is expected of a model, and what it was expected for.
 struct Expected {
     tokens: Vec<u32>,
@@ -93,7 +97,7 @@ fn every_instruction_set_and_number_of_threads_computes_the_expected_logits() {
         let path = folder.join(format!("{name}.gguf"));
         let Expected { tokens, logits: expected } = Expected::read(&folder, name);
         let vocab = expected.len() / tokens.len();
-        let mut first: Option<Vec<f32>> = None;
+        let mut first: Option<[Vec<u32>; 2]> = None;
         for isa in Isa::here() {
             let [one, two] = [1, 2].map(|threads| {
                 let model = load(&path, Some(Force::Isa(isa)), threads);
@@ -102,16 +106,15 @@ fn every_instruction_set_and_number_of_threads_computes_the_expected_logits() {
                     let what = format!("{name} on {isa}, {threads} threads, {how}");
                     let distance = distance(found, &expected);
                     println!("{what}: {distance:.1e}");
-                    assert!(distance <= 5e-3, "{what}: {distance}");
+                    assert!(distance <= TOLERANCE, "{what}: {distance}");
                     assert_same_choices(found, &expected, vocab, &what);
                 }
                 (whole, steps)
             });
             let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert!(bits(&one.0) == bits(&two.0) && bits(&one.1) == bits(&two.1), "{name} on {isa}: threads differ");
-            let first = first.get_or_insert_with(|| one.0.clone());
-            let between = distance(&one.0, first);
-            assert!(between <= 1e-5, "{name}: {isa} differs from scalar by {between}");
+            let found = [bits(&one.0), bits(&one.1)];
+            assert!(first.get_or_insert_with(|| found.clone()) == &found, "{name}: {isa} differs from scalar");
         }
     }
 }

@@ -130,6 +130,11 @@ impl Kind {
         FORMATS.iter().find(|format| format.kind == self)
     }
 
+    /// Whether elements are trits times a scale: matrices of such a type take int8.
+    pub fn is_ternary(self) -> bool {
+        matches!(self, Kind::I2_S | Kind::TQ1_0 | Kind::TQ2_0)
+    }
+
     /// Bytes of a tensor of this type and `shape` (`[k, n, ..]`, k innermost); `None` where the type is unknown.
     pub fn bytes(self, shape: &[u64]) -> Result<Option<u64>, ShapeError> {
         let elements = elements(shape)?;

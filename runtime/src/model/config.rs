@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::decision::Decision;
 use crate::gguf::{self, Tensor, Value};
 use crate::model::activation::Activation;
 use crate::model::attention::Heads;
@@ -89,17 +90,6 @@ const NEUTRAL: [(&str, &[f64]); 22] = [
     ("rope.scaling.attn_factor", &[1.0]),
     ("rope.scaling.yarn_log_multiplier", &[0.0]),
 ];
-
-/// One thing that was decided at load.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Decision {
-    /// What was decided.
-    pub what: &'static str,
-    /// What it was decided to be.
-    pub value: String,
-    /// The key, or the rule.
-    pub why: String,
-}
 
 /// How positions are told apart.
 #[derive(Clone, Copy, Debug, PartialEq)]

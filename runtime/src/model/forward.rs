@@ -11,7 +11,8 @@
 //! ```
 //!
 //! BitNet models have the two norms in brackets, which keep what a ternary matrix reads in range; llama models do not.
-//! Every pass says whether what it wrote is finite: a matrix that takes int8 would quietly make numbers of NaN.
+//! Every pass says whether what it wrote is finite: int8, be it what a matrix takes or what the cache stores, would
+//! quietly make numbers of NaN.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -132,15 +133,22 @@ impl Forward {
         normalise(pool, hidden, &layer.attn_norm, rms_epsilon, self.x.rows_mut(m, embedding), || at("the input"))?;
         project(pool, &mut self.x, [(&layer.q, q), (&layer.k, k), (&layer.v, v)])?;
 
-        let (q, k, v) = (&mut self.q[..m * q_width], &mut self.k[..m * k_width], &self.v[..m * v_width]);
+        let (q, k, v) = (&mut self.q[..m * q_width], &mut self.k[..m * k_width], &mut self.v[..m * v_width]);
         let pairs = weights.rope.pairs();
         let turns = |token: usize| &self.turns[token * pairs..][..pairs];
-        let rotate = |token: usize, heads: &mut [f32]| {
-            weights.rope.rotate(turns(token), heads, config.heads.key_length);
-            true
-        };
-        each_row(pool, q, q_width, rotate);
-        each_row(pool, k, k_width, rotate);
+        let rotate = |token: usize, row: &mut [f32]| weights.rope.rotate(turns(token), row, heads.key_length);
+        let rotated = each_row(pool, q, q_width, |token, row| {
+            rotate(token, row);
+            all_finite(row)
+        });
+        finite(rotated, || at("a query"))?;
+        let kv = cache.kv();
+        let rotated = each_row(pool, k, k_width, |token, row| {
+            rotate(token, row);
+            kv.holds(row)
+        });
+        finite(rotated, || format!("{}, stored as {kv},", at("a key")))?;
+        finite(each_row(pool, v, v_width, |_, row| kv.holds(row)), || format!("{}, stored as {kv},", at("a value")))?;
         cache.append(index, k, v);
 
         let mixed = self.x.rows_mut(m, out_width);

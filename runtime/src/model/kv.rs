@@ -24,6 +24,17 @@ impl KvType {
     /// Every type with its name in flags.
     pub const NAMES: [(KvType, &str); 3] = [(KvType::F32, "f32"), (KvType::F16, "f16"), (KvType::I8, "i8")];
 
+    /// Whether every element of `x` is finite, and stays so when it is stored.
+    pub fn holds(self, x: &[f32]) -> bool {
+        within(
+            x,
+            match self {
+                KvType::F32 | KvType::I8 => f32::INFINITY,
+                KvType::F16 => F16_INFINITE,
+            },
+        )
+    }
+
     /// Bytes that a row of `width` elements takes.
     pub fn row_bytes(self, width: usize) -> usize {
         match self {
@@ -32,6 +43,15 @@ impl KvType {
             KvType::I8 => width + size_of::<f32>(),
         }
     }
+}
+
+/// The least number that rounds to infinity as f16: half a step above the greatest, 65504.
+const F16_INFINITE: f32 = 65520.0;
+
+/// Whether |x| < `limit` for every element; NaN is not.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+fn within(x: &[f32], limit: f32) -> bool {
+    x.iter().fold(true, |within, x| within & (x.abs() < limit))
 }
 
 impl fmt::Display for KvType {
@@ -87,7 +107,7 @@ impl Rows {
         Ok(Rows { width, store })
     }
 
-    /// Appends one row.
+    /// Appends one row, all of which the type [holds](KvType::holds): i8 would make zeros of NaN.
     pub fn push(&mut self, row: &[f32]) {
         debug_assert_eq!(row.len(), self.width);
         match &mut self.store {
@@ -200,6 +220,7 @@ impl KvShape {
 /// The keys and values of all layers, with room for a fixed number of tokens: nothing is allocated per token.
 #[derive(Debug)]
 pub struct KvCache {
+    kv: KvType,
     layers: Vec<Vec<HeadCache>>,
     capacity: usize,
 }
@@ -217,7 +238,13 @@ impl KvCache {
             })
         };
         let layer = || (0..shape.heads).map(|_| head()).collect();
-        Ok(KvCache { layers: (0..shape.layers).map(|_| layer()).collect::<Result<_, TryReserveError>>()?, capacity })
+        let layers = (0..shape.layers).map(|_| layer()).collect::<Result<_, TryReserveError>>()?;
+        Ok(KvCache { kv, layers, capacity })
+    }
+
+    /// How keys and values are stored.
+    pub fn kv(&self) -> KvType {
+        self.kv
     }
 
     /// Tokens that there is room for.
@@ -230,7 +257,8 @@ impl KvCache {
         &self.layers[layer]
     }
 
-    /// Appends tokens to a layer: `keys` is `[m, heads · key_length]`, `values` `[m, heads · value_length]`.
+    /// Appends tokens to a layer: `keys` is `[m, heads · key_length]`, `values` `[m, heads · value_length]`; the type
+    /// [holds](KvType::holds) all of them.
     pub fn append(&mut self, layer: usize, keys: &[f32], values: &[f32]) {
         let heads = &mut self.layers[layer];
         let count = heads.len();
@@ -284,6 +312,22 @@ mod tests {
             rows.push(&[0.0; 8]);
             assert_eq!(rows.read(0..1, &mut [1.0; 8]), [0.0; 8]);
         }
+    }
+
+    #[test]
+    fn what_is_or_would_become_infinite_or_nan_is_not_held() {
+        for (kv, _) in KvType::NAMES {
+            assert!(kv.holds(&[0.0, -65504.0, 1e-30]));
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut row = [1.0; 37];
+                row[36] = bad;
+                assert!(!kv.holds(&row), "{bad} as {kv}");
+            }
+        }
+        let below = F16_INFINITE.next_down();
+        assert!(f16::from_f32(below).is_finite() && f16::from_f32(F16_INFINITE).is_infinite());
+        assert!(KvType::F16.holds(&[below, -below]) && !KvType::F16.holds(&[-F16_INFINITE]));
+        assert!(KvType::F32.holds(&[f32::MAX]) && KvType::I8.holds(&[f32::MAX]));
     }
 
     #[test]

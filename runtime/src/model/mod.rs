@@ -17,7 +17,7 @@ use crate::gguf;
 use crate::kernels::Selection;
 use crate::threads::Pool;
 
-pub use config::{Config, ConfigError, Decision};
+pub use config::{Config, ConfigError};
 pub use forward::ForwardError;
 pub use kv::{KvShape, KvType};
 pub use session::{Session, SessionError, SessionOptions};

@@ -16,8 +16,8 @@ struct Sketch {
     tokenizer: Option<&'static str>,
     keys: Vec<(&'static str, Value)>,
     tensors: Vec<(String, Vec<u64>)>,
-    /// What a tensor is filled with, where it is not ordinary.
-    fill: Option<(&'static str, f32)>,
+    /// A tensor whose first so many elements are another number.
+    spoilt: Option<(&'static str, u64, f32)>,
 }
 
 impl Sketch {
@@ -49,7 +49,7 @@ impl Sketch {
         let sub_norms: [(&str, &[u64]); 2] = [("attn_sub_norm", &[64]), ("ffn_sub_norm", &[FEED_FORWARD])];
         let sub_norms = sub_norms.into_iter().filter(|_| architecture != "llama");
         tensors.extend(layer.into_iter().chain(sub_norms).map(|(n, s)| (format!("blk.0.{n}.weight"), s.to_vec())));
-        Sketch { architecture, tokenizer: Some("gpt2"), keys, tensors, fill: None }
+        Sketch { architecture, tokenizer: Some("gpt2"), keys, tensors, spoilt: None }
     }
 
     fn set(mut self, key: &'static str, value: impl Into<Value>) -> Sketch {
@@ -70,9 +70,12 @@ impl Sketch {
         self
     }
 
-    fn filled(mut self, name: &'static str, value: f32) -> Sketch {
-        self.fill = Some((name, value));
-        self
+    fn filled(self, name: &'static str, value: f32) -> Sketch {
+        Sketch { spoilt: Some((name, u64::MAX, value)), ..self }
+    }
+
+    fn spoilt(self, name: &'static str, value: f32) -> Sketch {
+        Sketch { spoilt: Some((name, 1, value)), ..self }
     }
 
     fn file(&self) -> File {
@@ -94,8 +97,8 @@ impl Sketch {
             let elements = shape.iter().product::<u64>();
             let wave =
                 |i: u64| ((i * 37 + number as u64 * 11) as f32).sin() * 0.3 + if shape.len() == 1 { 1.0 } else { 0.0 };
-            let spoilt = self.fill.filter(|(spoilt, _)| spoilt == name);
-            let value = |i: u64| spoilt.map_or_else(|| wave(i), |(_, value)| value);
+            let spoilt = self.spoilt.filter(|(spoilt, ..)| spoilt == name);
+            let value = |i: u64| spoilt.filter(|(_, end, _)| i < *end).map_or_else(|| wave(i), |(.., value)| value);
             let bytes: Vec<u8> = (0..elements).flat_map(|i| value(i).to_le_bytes()).collect();
             writer.write_tensor(name, &bytes).unwrap();
         }
@@ -262,12 +265,27 @@ fn absurd_numbers_are_refused() {
 }
 
 #[test]
+fn rope_factors_are_greater_than_zero() {
+    let with = |factor| {
+        Sketch::new("llama").tensor("rope_freqs.weight", &[8]).spoilt("rope_freqs.weight", factor).load().map(drop)
+    };
+    assert!(with(2.0).is_ok());
+    for (factor, what) in [(0.0, "the factor 0 for pair 0"), (-1.5, "the factor -1.5 for pair 0"), (f32::NAN, "finite")]
+    {
+        let refusal = with(factor).unwrap_err().to_string();
+        assert!(refusal.contains(what) && refusal.contains("`rope_freqs.weight`"), "{refusal}");
+    }
+}
+
+#[test]
 fn damaged_numbers_are_told_where_they_show() {
     let refusal = Sketch::new("llama").filled("blk.0.ffn_norm.weight", f32::NAN).load().unwrap_err().to_string();
     assert!(refusal.contains("blk.0.ffn_norm.weight"), "{refusal}");
     for (tensor, place) in [
         ("token_embd.weight", "the embedding"),
-        ("blk.0.attn_v.weight", "the attention of layer 0"),
+        ("blk.0.attn_q.weight", "a query of layer 0"),
+        ("blk.0.attn_k.weight", "a key of layer 0"),
+        ("blk.0.attn_v.weight", "a value of layer 0"),
         ("blk.0.attn_output.weight", "the feed-forward input of layer 0"),
         ("blk.0.ffn_gate.weight", "the feed-forward network of layer 0"),
         ("blk.0.ffn_down.weight", "the last layer's output"),
@@ -277,5 +295,32 @@ fn damaged_numbers_are_told_where_they_show() {
         let refusal = session.feed(&[1, 2]).unwrap_err().to_string();
         assert!(refusal.contains(place) && refusal.contains("at positions"), "{tensor}: {refusal}");
         assert_eq!(session.position(), 0);
+    }
+}
+
+#[test]
+fn one_nan_or_overflow_on_the_way_to_the_cache_is_told_however_they_are_stored() {
+    for (kv, _) in KvType::NAMES {
+        for (tensor, place) in [
+            ("blk.0.attn_q.weight", "a query of layer 0 is not finite".to_owned()),
+            ("blk.0.attn_k.weight", format!("a key of layer 0, stored as {kv}, is not finite")),
+            ("blk.0.attn_v.weight", format!("a value of layer 0, stored as {kv}, is not finite")),
+        ] {
+            let model = Sketch::new("llama").spoilt(tensor, f32::NAN).load().unwrap();
+            let mut session = Session::new(&model, SessionOptions { kv: Some(kv), context: None }).unwrap();
+            for tokens in [&[3][..], &[3, 1, 4]] {
+                let refusal = session.feed(tokens).unwrap_err().to_string();
+                assert!(refusal.contains(&place), "{tensor}, {kv}: {refusal}");
+                assert_eq!(session.position(), 0);
+            }
+        }
+        // Finite, but more than f16 can say.
+        let model = Sketch::new("llama").filled("blk.0.attn_k.weight", 1e6).load().unwrap();
+        let mut session = Session::new(&model, SessionOptions { kv: Some(kv), context: None }).unwrap();
+        let told = session.feed(&[3]).err().map(|error| error.to_string());
+        match kv {
+            KvType::F16 => assert!(told.unwrap().contains("a key of layer 0, stored as f16, is not finite")),
+            KvType::F32 | KvType::I8 => assert_eq!(told, None),
+        }
     }
 }

@@ -136,6 +136,22 @@ pub enum WeightsError {
         /// The tensor.
         tensor: String,
     },
+    /// A factor that no frequency can be divided by.
+    #[error(
+        "{}: the tensor `{tensor}` has the factor {factor} for pair {pair}, but frequencies are divided by what is \
+         greater than 0; the file is damaged or its converter is at fault: download it again or convert the model again",
+        path.display()
+    )]
+    RopeFactor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: &'static str,
+        /// Which pair of elements turns at this frequency, from 0.
+        pair: usize,
+        /// The factor.
+        factor: f32,
+    },
     /// A matrix that no kernel serves.
     #[error("{}: {source}", path.display())]
     Linear {
@@ -275,11 +291,6 @@ impl Weights {
     }
 }
 
-/// Whether a matrix of this type takes int8 activations.
-pub fn is_ternary(kind: Kind) -> bool {
-    matches!(kind, Kind::I2_S | Kind::TQ1_0 | Kind::TQ2_0)
-}
-
 struct Loader<'a> {
     file: &'a gguf::File,
     selection: &'a Selection,
@@ -294,7 +305,7 @@ impl Loader<'_> {
     fn matrix(&self, name: &str) -> Result<Linear, WeightsError> {
         let tensor = self.file.tensor(name)?;
         let (n, k) = (tensor.n() as usize, tensor.k() as usize);
-        if is_ternary(tensor.kind) {
+        if tensor.kind.is_ternary() {
             let trits = self.trits(name)?;
             let packed = Ternary::new(name, &trits, self.selection);
             return packed
@@ -328,7 +339,7 @@ impl Loader<'_> {
 
     fn embedding(&self) -> Result<Embedding, WeightsError> {
         let tensor = self.file.tensor(EMBEDDING)?;
-        if is_ternary(tensor.kind) {
+        if tensor.kind.is_ternary() {
             return Ok(Embedding::Ternary(self.trits(EMBEDDING)?));
         }
         let (rows, data) = (tensor.n() as usize, self.file.data(tensor));
@@ -372,8 +383,8 @@ impl Loader<'_> {
         let head = take(if tied { EMBEDDING } else { HEAD })?;
         let rope = config.rope;
         let factors = self.opt_vector(ROPE_FACTORS)?.unwrap_or_default();
-        if factors.iter().any(|&factor| factor <= 0.0) {
-            return Err(WeightsError::NotFinite { path: self.file.path().into(), tensor: ROPE_FACTORS.into() });
+        if let Some((pair, &factor)) = factors.iter().enumerate().find(|&(_, &factor)| factor <= 0.0) {
+            return Err(WeightsError::RopeFactor { path: self.file.path().into(), tensor: ROPE_FACTORS, pair, factor });
         }
         Ok(Weights {
             embedding: self.embedding()?,

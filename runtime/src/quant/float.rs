@@ -43,7 +43,7 @@ pub fn multiply(kind: Kind, bytes: &[u8], x: &[f32], y: &mut [f32]) -> Result<()
 }
 
 fn check(kind: Kind, bytes: &[u8], rows: usize, k: usize) -> Result<(), Error> {
-    if matches!(kind, Kind::I2_S | Kind::TQ1_0 | Kind::TQ2_0) {
+    if kind.is_ternary() {
         return Err(Error::NotFloat { kind });
     }
     check_size(kind, bytes.len(), rows, k)

@@ -153,7 +153,7 @@ pub fn encode(kind: Kind, trits: &Trits) -> Result<Vec<u8>, Error> {
 
 fn check_ternary(kind: Kind) -> Result<(), Error> {
     match kind {
-        Kind::I2_S | Kind::TQ1_0 | Kind::TQ2_0 => Ok(()),
+        ternary if ternary.is_ternary() => Ok(()),
         Kind::Unknown(_) => Err(Error::Unknown { kind }),
         _ => Err(Error::NotTernary { kind }),
     }

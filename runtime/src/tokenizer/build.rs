@@ -6,7 +6,8 @@ use super::merges::{Piece, merges};
 use super::spellings::Spellings;
 use super::split::{self, PreTokenizer};
 use super::vocabulary::{Role, Vocabulary};
-use super::{Decision, Error, Kind, SPACE, Tokenizer, bytes};
+use super::{Error, Kind, SPACE, Tokenizer, bytes};
+use crate::decision::Decision;
 
 /// Control tokens that end a text or a turn in published models, some of whose files name only one of them.
 const ENDS: [&str; 9] = [

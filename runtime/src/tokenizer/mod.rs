@@ -24,6 +24,7 @@ pub use error::Error;
 pub use stream::Stream;
 pub use vocabulary::Vocabulary;
 
+use crate::decision::Decision;
 use crate::gguf;
 use spellings::Spellings;
 use vocabulary::Role;
@@ -41,17 +42,6 @@ pub enum Special {
     Parse,
     /// Spellings of control tokens are text like any other, and nothing is added: for text that is not to be trusted.
     Plain,
-}
-
-/// Something that a [`Tokenizer`] had to decide, for a person to check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    /// What was to be decided: `pre-tokenizer`.
-    pub what: &'static str,
-    /// What was decided: `llama-bpe`.
-    pub value: String,
-    /// Because of what: `the file names none`.
-    pub why: String,
 }
 
 /// A vocabulary ready for use.

@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use serde_json::{Map, json};
+use tritune::decision::Decision;
 use tritune::gguf::{Array, File, Kind, Tensor, Value};
 use tritune::kernels::Selection;
-use tritune::model::{self, Config, Decision, Weights};
+use tritune::model::{Config, Weights};
 use tritune::tokenizer::Tokenizer;
 
 use crate::engine::{ModelFile, Policy, Threads};
@@ -58,11 +59,7 @@ fn judge(file: &File, selection: &Selection) -> Verdict {
         Err(error) => obstacles.push(error.to_string()),
     }
     match Tokenizer::from_gguf(file) {
-        Ok(tokenizer) => decisions.extend(tokenizer.decisions().iter().map(|decision| Decision {
-            what: decision.what,
-            value: decision.value.clone(),
-            why: decision.why.clone(),
-        })),
+        Ok(tokenizer) => decisions.extend(tokenizer.decisions().iter().cloned()),
         Err(error) => obstacles.push(error.to_string()),
     }
     match layouts(file, selection) {
@@ -75,7 +72,7 @@ fn judge(file: &File, selection: &Selection) -> Verdict {
 /// The layout of each shape of ternary matrices.
 fn layouts(file: &File, selection: &Selection) -> Result<Vec<Decision>> {
     let mut shapes: Vec<(Kind, u64, u64)> = Vec::new();
-    for tensor in file.tensors().iter().filter(|tensor| model::weights::is_ternary(tensor.kind)) {
+    for tensor in file.tensors().iter().filter(|tensor| tensor.kind.is_ternary()) {
         let shape = (tensor.kind, tensor.n(), tensor.k());
         if !shapes.contains(&shape) {
             shapes.push(shape);
