@@ -167,10 +167,9 @@ fn refused_before_anything_runs() {
         let panels = weights.panels();
         let mut out = vec![7; kernel.outputs(&weights, panels)];
         let short = Tokens { values: &values[1..], ..tokens };
-        // Rows that overlap, and a product that wraps around to nothing.
-        for stride in [stride - 1, 0usize.wrapping_sub(stride)] {
-            let refused = kernel.products(&weights, 0..panels, Tokens { stride, ..tokens }, &mut out).is_err();
-            assert!(refused || kernel.tokens() == 1);
+        // Rows that overlap, and a product that wraps around to nothing; one token has no next.
+        for stride in [stride - 1, 0usize.wrapping_sub(stride)].into_iter().filter(|_| kernel.tokens() > 1) {
+            assert!(kernel.products(&weights, 0..panels, Tokens { stride, ..tokens }, &mut out).is_err());
         }
         let sumless = Tokens { sums: &sums[1..], ..tokens };
         assert!(kernel.products(&weights, 0..panels, short, &mut out).is_err());
