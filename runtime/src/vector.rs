@@ -3,15 +3,15 @@
 //! What keeps sums in registers is written over explicit vectors: left to the compiler, it came out two lanes wide.
 //! What goes element by element is a plain loop, compiled once per instruction set.
 //!
-//! Sums are taken in a fixed order that depends on the length alone: results are the same on every machine, and for
-//! every number of threads. For the same reason nothing here is a fused multiply-add.
+//! Sums are taken in a fixed order that depends on the length alone: results are the same on every machine of a CPU
+//! family, and for every number of threads. For the same reason nothing here is a fused multiply-add.
 
 use multiversion::multiversion;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Partial sums of a reduction, whatever the width of a vector: two of 512 bits, or four of 256, so that additions do
 /// not wait for each other.
-pub(crate) const LANES: usize = 32;
+const LANES: usize = 32;
 
 /// Σ aᵢ·bᵢ, not yet summed over lanes.
 pub(crate) struct Sums<S: Simd> {
@@ -29,6 +29,11 @@ impl<S: Simd> Sums<S> {
     #[inline(always)]
     pub(crate) fn new(simd: S) -> Self {
         Sums { simd, lanes: [simd.splat_f32s(0.0); LANES], rest: 0.0 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn simd(&self) -> S {
+        self.simd
     }
 
     /// Adds the products of two slices of one length; a multiple of [`LANES`], but for the last.
@@ -88,20 +93,20 @@ pub(crate) fn exp_inlined(x: f32) -> f32 {
 
 /// Σ aᵢ·bᵢ, for slices of one length.
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    struct Dot<'a>(&'a [f32], &'a [f32]);
-
-    impl WithSimd for Dot<'_> {
-        type Output = f32;
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) -> f32 {
-            let mut sums = Sums::new(simd);
-            sums.add(self.0, self.1);
-            sums.total()
-        }
-    }
-
     Arch::new().dispatch(Dot(a, b))
+}
+
+struct Dot<'a>(&'a [f32], &'a [f32]);
+
+impl WithSimd for Dot<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let mut sums = Sums::new(simd);
+        sums.add(self.0, self.1);
+        sums.total()
+    }
 }
 
 /// Folds partial sums pairwise: lane i takes lane i + half.
@@ -169,6 +174,21 @@ mod tests {
             let b: Vec<f32> = (0..length).map(|i| (i as f32 * 0.73).cos()).collect();
             let exact: f64 = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
             assert!((f64::from(dot(&a, &b)) - exact).abs() < 1e-5, "length {length}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")] // elsewhere, four lanes are folded in another order
+    fn the_width_of_vectors_changes_no_bit() {
+        let a: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.37).sin()).collect();
+        let b: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.73).cos()).collect();
+        for length in [0, 5, 32, 64, 96, 131, 1000] {
+            let product = || Dot(&a[..length], &b[..length]);
+            let scalar = Simd::vectorize(pulp::Scalar, product());
+            assert_eq!(dot(&a[..length], &b[..length]).to_bits(), scalar.to_bits(), "length {length}");
+            if let Some(v3) = pulp::x86::V3::try_new() {
+                assert_eq!(Simd::vectorize(v3, product()).to_bits(), scalar.to_bits(), "length {length}");
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! instruction set. Two things keep it fast, both learnt from what the compiler made of simpler code: types of blocks
 //! are types, not closures, since a call through `Fn` is a function of its own, compiled for the poorest instruction
 //! set; and blocks are decoded many at a time in steps, codes, floats and scales, since short loops over all of it at
-//! once are unrolled before they are vectorised, and then are not.
+//! once are unrolled before they could be vectorised, and then are not.
 
 use std::array::from_fn;
 use std::marker::PhantomData;
@@ -52,8 +52,15 @@ fn check(kind: Kind, bytes: &[u8], rows: usize, k: usize) -> Result<(), Error> {
 /// Elements decoded together: a whole number of blocks of every kind.
 const CHUNK: usize = 1024;
 
+/// Elements widened in a loop that is too long to be unrolled before it is vectorised, and short enough to be unrolled
+/// then, so that between bytes and sums they need not leave the registers.
+const RUN: usize = 128;
+
 /// Of blocks of 32, the smallest that have scales.
 const MAX_BLOCKS: usize = CHUNK / 32;
+
+/// Of groups of 16, the smallest that share a scale.
+const MAX_GROUPS: usize = CHUNK / 16;
 
 /// Where vectors of elements do not cross cache lines.
 #[repr(align(64))]
@@ -67,12 +74,8 @@ trait Format {
     /// Up to [`CHUNK`] elements.
     fn decode<S: Simd>(simd: S, bytes: &[u8], out: &mut [f32]);
 
-    /// Adds the products of up to [`CHUNK`] elements with x; `scratch` is as long as x.
-    #[inline(always)]
-    fn multiply<S: Simd>(simd: S, bytes: &[u8], x: &[f32], scratch: &mut [f32], sums: &mut Sums<S>) {
-        Self::decode(simd, bytes, scratch);
-        sums.add(scratch, x);
-    }
+    /// Adds the products of up to [`CHUNK`] elements with as many of x.
+    fn multiply<S: Simd>(bytes: &[u8], x: &[f32], sums: &mut Sums<S>);
 }
 
 /// Something to do with the format of a kind.
@@ -161,11 +164,10 @@ impl<S: Simd> Task for MultiplyWith<'_, S> {
     #[inline(always)]
     fn run<F: Format>(self) {
         let MultiplyWith { simd, bytes, x, y } = self;
-        let mut scratch = Aligned([0f32; CHUNK]);
         for (row, y) in bytes.chunks_exact(bytes.len() / y.len()).zip(y) {
             let mut sums = Sums::new(simd);
             for (bytes, x) in row.chunks(F::CHUNK_BYTES).zip(x.chunks(CHUNK)) {
-                F::multiply(simd, bytes, x, &mut scratch.0[..x.len()], &mut sums);
+                F::multiply(bytes, x, &mut sums);
             }
             *y = sums.total();
         }
@@ -207,14 +209,35 @@ impl Element<2> for Bf16 {
     }
 }
 
+impl<E: Element<B>, const B: usize> Elements<E, B> {
+    #[inline(always)]
+    fn widen(bytes: &[[u8; B]], out: &mut [f32]) {
+        for (out, bytes) in out.iter_mut().zip(bytes) {
+            *out = E::widen(*bytes);
+        }
+    }
+}
+
 impl<E: Element<B>, const B: usize> Format for Elements<E, B> {
     const CHUNK_BYTES: usize = CHUNK * B;
 
     #[inline(always)]
     fn decode<S: Simd>(_: S, bytes: &[u8], out: &mut [f32]) {
-        for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
-            *out = E::widen(*bytes);
+        Self::widen(bytes.as_chunks().0, out);
+    }
+
+    #[inline(always)]
+    fn multiply<S: Simd>(bytes: &[u8], x: &[f32], sums: &mut Sums<S>) {
+        let (bytes, bytes_rest) = bytes.as_chunks::<B>().0.as_chunks::<RUN>();
+        let (x, x_rest) = x.as_chunks::<RUN>();
+        for (bytes, x) in bytes.iter().zip(x) {
+            let mut wide = Aligned([0f32; RUN]);
+            Self::widen(bytes, &mut wide.0);
+            sums.add(&wide.0, x);
         }
+        let mut wide = Aligned([0f32; RUN]);
+        Self::widen(bytes_rest, &mut wide.0);
+        sums.add(&wide.0[..x_rest.len()], x_rest);
     }
 }
 
@@ -253,10 +276,16 @@ trait Block<const B: usize, const N: usize, const G: usize, const H: usize> {
 /// The format that consists of such blocks.
 struct Blocks<K, const B: usize, const N: usize, const G: usize, const H: usize>(PhantomData<K>);
 
+/// What blocks of up to [`CHUNK`] elements say: all codes, and the factors and shifts of all groups.
+struct Parsed<const H: usize> {
+    codes: Aligned<[Word; CHUNK / 8]>,
+    scales: [[f32; MAX_GROUPS]; H],
+}
+
 impl<K: Block<B, N, G, H>, const B: usize, const N: usize, const G: usize, const H: usize> Blocks<K, B, N, G, H> {
-    /// Leaves the codes in `out`, and returns the halves of all blocks.
     #[inline(always)]
-    fn codes(blocks: &[[u8; B]], out: &mut [f32]) -> [[f32; MAX_BLOCKS]; H] {
+    fn parse(bytes: &[u8]) -> Parsed<H> {
+        let blocks = bytes.as_chunks::<B>().0;
         let mut halves = [[[0u8; 2]; MAX_BLOCKS]; H];
         for (i, bytes) in blocks.iter().enumerate().take(MAX_BLOCKS) {
             for (halves, half) in halves.iter_mut().zip(K::halves(bytes)) {
@@ -267,14 +296,38 @@ impl<K: Block<B, N, G, H>, const B: usize, const N: usize, const G: usize, const
         for (bytes, codes) in blocks.iter().zip(codes.0.chunks_exact_mut(N / 8)) {
             K::codes(bytes, codes);
         }
-        for (out, code) in out.iter_mut().zip(codes.0.as_flattened()) {
-            *out = f32::from((*code as i8).wrapping_sub(K::ZERO));
-        }
         let mut wide = [[0f32; MAX_BLOCKS]; H];
         for (wide, half) in wide.as_flattened_mut().iter_mut().zip(halves.as_flattened()) {
             *wide = f16(*half);
         }
-        wide
+        let mut scales = [[0f32; MAX_GROUPS]; H];
+        for (i, bytes) in blocks.iter().enumerate().take(MAX_BLOCKS.min(MAX_GROUPS / G)) {
+            let block = K::scales(bytes, wide.each_ref().map(|wide| wide[i]));
+            for (scales, block) in scales.iter_mut().zip(block) {
+                scales[i * G..][..G].copy_from_slice(&block);
+            }
+        }
+        Parsed { codes, scales }
+    }
+
+    #[inline(always)]
+    fn widen(codes: &[u8], out: &mut [f32]) {
+        for (out, code) in out.iter_mut().zip(codes) {
+            *out = f32::from((*code as i8).wrapping_sub(K::ZERO));
+        }
+    }
+
+    /// Adds the products of the elements, whose groups are those from `first` on, with x.
+    #[inline(always)]
+    fn sum<S: Simd>(parsed: &Parsed<H>, first: usize, codes: &[f32], x: &[f32], sums: &mut Sums<S>) {
+        let simd = sums.simd();
+        for (g, (codes, x)) in codes.chunks_exact(N / G).zip(x.chunks_exact(N / G)).enumerate() {
+            let scales = parsed.scales.each_ref().map(|scales| simd.splat_f32s(scales[first + g]));
+            let vectors = S::as_simd_f32s(codes).0.iter().zip(S::as_simd_f32s(x).0);
+            for (i, (codes, x)) in vectors.enumerate() {
+                sums.add_vector(g * (N / G / S::F32_LANES) + i, scaled(simd, *codes, scales), *x);
+            }
+        }
     }
 }
 
@@ -285,33 +338,30 @@ impl<K: Block<B, N, G, H>, const B: usize, const N: usize, const G: usize, const
 
     #[inline(always)]
     fn decode<S: Simd>(simd: S, bytes: &[u8], out: &mut [f32]) {
-        let blocks = bytes.as_chunks().0;
-        let halves = Self::codes(blocks, out);
-        for (i, (bytes, out)) in blocks.iter().zip(out.as_chunks_mut::<N>().0).enumerate().take(MAX_BLOCKS) {
-            let scales = K::scales(bytes, halves.each_ref().map(|halves| halves[i]));
-            for (g, out) in out.chunks_exact_mut(N / G).enumerate() {
-                let scales = scales.map(|scales| simd.splat_f32s(scales[g]));
-                for out in S::as_mut_simd_f32s(out).0 {
-                    *out = scaled(simd, *out, scales);
-                }
+        let parsed = Self::parse(bytes);
+        Self::widen(parsed.codes.0.as_flattened(), out);
+        for (g, out) in out.chunks_exact_mut(N / G).enumerate().take(MAX_GROUPS) {
+            let scales = parsed.scales.each_ref().map(|scales| simd.splat_f32s(scales[g]));
+            for out in S::as_mut_simd_f32s(out).0 {
+                *out = scaled(simd, *out, scales);
             }
         }
     }
 
     #[inline(always)]
-    fn multiply<S: Simd>(simd: S, bytes: &[u8], x: &[f32], scratch: &mut [f32], sums: &mut Sums<S>) {
-        let blocks = bytes.as_chunks().0;
-        let halves = Self::codes(blocks, scratch);
-        let pairs = scratch.as_chunks::<N>().0.iter().zip(x.as_chunks::<N>().0);
-        for (i, (bytes, (codes, x))) in blocks.iter().zip(pairs).enumerate().take(MAX_BLOCKS) {
-            let scales = K::scales(bytes, halves.each_ref().map(|halves| halves[i]));
-            for (g, (codes, x)) in codes.chunks_exact(N / G).zip(x.chunks_exact(N / G)).enumerate() {
-                let scales = scales.map(|scales| simd.splat_f32s(scales[g]));
-                let vectors = S::as_simd_f32s(codes).0.iter().zip(S::as_simd_f32s(x).0);
-                for (i, (codes, x)) in vectors.enumerate() {
-                    sums.add_vector(g * (N / G / S::F32_LANES) + i, scaled(simd, *codes, scales), *x);
-                }
-            }
+    fn multiply<S: Simd>(bytes: &[u8], x: &[f32], sums: &mut Sums<S>) {
+        let parsed = Self::parse(bytes);
+        let (x, x_rest) = x.as_chunks::<RUN>();
+        let codes = parsed.codes.0.as_flattened().as_chunks::<RUN>().0;
+        for (i, (codes, x)) in codes.iter().zip(x).enumerate() {
+            let mut wide = Aligned([0f32; RUN]);
+            Self::widen(codes, &mut wide.0);
+            Self::sum(&parsed, i * (RUN * G / N), &wide.0, x, sums);
+        }
+        if let Some(codes) = codes.get(x.len()) {
+            let mut wide = Aligned([0f32; RUN]);
+            Self::widen(codes, &mut wide.0);
+            Self::sum(&parsed, x.len() * (RUN * G / N), &wide.0, x_rest, sums);
         }
     }
 }
@@ -340,10 +390,11 @@ fn field(bytes: &Word, at: u32, bits: u32) -> u64 {
 /// Nibbles: byte p holds elements p and p + 16.
 #[inline(always)]
 fn nibbles(qs: &[u8; 16], codes: &mut [Word]) {
-    const LOW: u128 = u128::from_le_bytes([15; 16]);
-    let qs = u128::from_le_bytes(*qs);
-    let nibbles = [(qs & LOW).to_le_bytes(), (qs >> 4 & LOW).to_le_bytes()];
-    codes.copy_from_slice(nibbles.as_flattened().as_chunks().0);
+    let (low, high) = codes.as_flattened_mut().split_at_mut(16);
+    for ((low, high), q) in low.iter_mut().zip(high).zip(qs) {
+        *low = q & 15;
+        *high = q >> 4;
+    }
 }
 
 /// Nibbles with fifth bits, which are those of 32 elements in order.
@@ -715,28 +766,56 @@ mod tests {
         Kind::Q2_K, Kind::Q3_K, Kind::Q4_K, Kind::Q5_K, Kind::Q6_K,
     ];
 
+    /// Some blocks of a kind, and the elements in them.
+    fn cycled(kind: Kind, blocks: usize, noise: &[u8]) -> (Vec<u8>, usize) {
+        let format = kind.format().unwrap();
+        // Enough of plain elements for more than one of everything, and some over.
+        let blocks = if format.elements == 1 { blocks * 31 } else { blocks };
+        let bytes = noise.iter().copied().cycle().take(blocks * format.bytes as usize);
+        (bytes.collect(), blocks * format.elements as usize)
+    }
+
+    fn same(a: f32, b: f32) -> bool {
+        a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+    }
+
     proptest! {
         /// Any bytes whatever, infinite and NaN scales among them.
         #[test]
         fn decodes_as_the_formula_says(
             kind in prop::sample::select(&KINDS[..]),
-            blocks in 0usize..5,
+            blocks in 0usize..70,
             noise in prop::collection::vec(any::<u8>(), 4 * 210),
         ) {
-            let format = kind.format().unwrap();
-            let bytes = &noise[..blocks * format.bytes as usize];
-            let mut out = vec![f32::NAN; blocks * format.elements as usize];
+            let (bytes, elements) = cycled(kind, blocks, &noise);
+            let mut out = vec![f32::NAN; elements];
             if blocks == 0 {
-                prop_assert!(decode(kind, bytes, &mut out).unwrap_err().to_string().contains("dimension 0 is 0"));
+                prop_assert!(decode(kind, &bytes, &mut out).unwrap_err().to_string().contains("dimension 0 is 0"));
                 return Ok(());
             }
-            decode(kind, bytes, &mut out).unwrap();
+            decode(kind, &bytes, &mut out).unwrap();
             for (i, &ours) in out.iter().enumerate() {
-                let theirs = element(kind, bytes, i);
-                prop_assert!(
-                    ours.to_bits() == theirs.to_bits() || ours.is_nan() && theirs.is_nan(),
-                    "{kind} element {i}: {ours} instead of {theirs}"
-                );
+                let theirs = element(kind, &bytes, i);
+                prop_assert!(same(ours, theirs), "{kind} element {i}: {ours} instead of {theirs}");
+            }
+        }
+
+        /// To the last bit, and whatever rows stand next to each other.
+        #[test]
+        fn multiplies_as_it_decodes(
+            kind in prop::sample::select(&KINDS[..]),
+            blocks in 1usize..70,
+            rows in 1usize..4,
+            noise in prop::collection::vec(any::<u8>(), 4 * 210),
+        ) {
+            let (bytes, elements) = cycled(kind, rows * blocks, &noise);
+            let x: Vec<f32> = (0..elements / rows).map(|i| (i as f32 * 0.37).sin()).collect();
+            let (mut weights, mut y) = (vec![f32::NAN; elements], vec![f32::NAN; rows]);
+            decode(kind, &bytes, &mut weights).unwrap();
+            multiply(kind, &bytes, &x, &mut y).unwrap();
+            for (weights, y) in weights.chunks_exact(x.len()).zip(y) {
+                let expected = crate::vector::dot(weights, &x);
+                prop_assert!(same(y, expected), "{kind}: {y} instead of {expected}");
             }
         }
     }
@@ -748,5 +827,7 @@ mod tests {
         assert!(refused(Kind::Unknown(42), 18, 64).to_string().contains("cannot compute with tensors of type 42"));
         assert!(refused(Kind::Q8_0, 33, 32).to_string().contains("1 x 32 weights are 34 bytes as Q8_0, not 33"));
         assert!(refused(Kind::Q8_0, 34, 33).to_string().contains("not a multiple of the 32 in a block of Q8_0"));
+        let error = multiply(Kind::Q8_0, &[0; 34], &[0.0; 32], &mut [0.0; 2]).unwrap_err();
+        assert!(error.to_string().contains("2 x 32 weights are 68 bytes as Q8_0, not 34"));
     }
 }
