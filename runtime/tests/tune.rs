@@ -13,13 +13,14 @@ fn tuning(seconds: f64) -> Tuning {
         threads: vec![1],
         isas: vec![],
         budget: Duration::from_secs_f64(seconds),
+        pool_bytes: Some(1 << 20),
         command: "a test".into(),
     }
 }
 
 #[test]
 fn a_short_search_picks_for_every_shape() {
-    let results = tuning(2.0).run(&AtomicBool::new(false), &mut ()).expect("there are kernels");
+    let results = tuning(120.0).run(&AtomicBool::new(false), &mut ()).expect("there are kernels");
     assert!(results.complete);
     let failed: Vec<_> = results.samples.iter().filter_map(|sample| sample.failed.as_ref()).collect();
     assert!(failed.is_empty(), "{failed:?}");

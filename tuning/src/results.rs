@@ -597,6 +597,22 @@ pub(crate) mod tests {
         assert!(loaded.refused[0].to_string().contains("a.toml"));
     }
 
+    #[test]
+    fn what_was_not_measured_again_is_taken_over() {
+        let older = example();
+        let mut newer = example();
+        let other = |case: &mut Case| case.threads = 1;
+        newer.picks.iter_mut().for_each(|pick| other(&mut pick.case));
+        newer.samples.iter_mut().for_each(|sample| other(&mut sample.case));
+        newer.absorb(older.clone());
+        assert_eq!((newer.picks.len(), newer.samples.len()), (4, 8));
+        newer.validate().unwrap();
+        // The same cases again: nothing is taken over twice.
+        let before = newer.clone();
+        newer.absorb(older);
+        assert_eq!(newer, before);
+    }
+
     proptest! {
         #[test]
         fn four_figures_are_close(value in 1e-9..1e3f64) {

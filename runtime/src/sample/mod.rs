@@ -128,8 +128,9 @@ impl Sampler {
         self.recent.push_back(id);
     }
 
-    /// The next token's id, an index into `logits`, one for each token of the vocabulary. A logit of −∞ forbids its token; NaN and +∞ are
-    /// errors, as are logits that forbid every token. The choice is not accepted by itself: see [`Sampler::accept`].
+    /// The next token's id, an index into `logits`, of which there is one for each token of the vocabulary. A logit of −∞
+    /// forbids its token; NaN and +∞ are errors, as are logits that forbid every token. The choice is not accepted by
+    /// itself: see [`Sampler::accept`].
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, Error> {
         if self.recent.is_empty() {
             return self.choose(logits);

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tritune_codegen::{KernelId, Layout, Op};
 use tritune_tuning::case::Case;
+use tritune_tuning::machine::Machine;
 use tritune_tuning::search::Measure;
 
 use crate::kernels::self_check::{self, Fault};
@@ -20,6 +21,11 @@ const POOL_BYTES: u64 = 512 << 20;
 const POOL_CACHES: u64 = 4;
 /// Bytes of weights that a gemv pass goes through; the next pass goes on from there. A gemm is long enough on one matrix.
 const PASS_BYTES: usize = 32 << 20;
+
+/// Bytes of weights that a machine's caches do not hold.
+pub fn cold_pool(machine: &Machine) -> usize {
+    POOL_BYTES.max(POOL_CACHES * machine.last_level_cache().unwrap_or(0)) as usize
+}
 
 /// Runs candidates for the tuner.
 #[derive(Debug)]
@@ -77,9 +83,8 @@ pub enum BenchError {
 }
 
 impl<'a> Bench<'a> {
-    /// Runs some of `kernels`, over pools of weights that exceed a last-level cache of so many bytes.
-    pub fn new(kernels: &'a [Runnable], last_level_cache: Option<u64>) -> Self {
-        let pool_bytes = POOL_BYTES.max(POOL_CACHES * last_level_cache.unwrap_or(0)) as usize;
+    /// Runs some of `kernels`, over pools of so many bytes of weights.
+    pub fn new(kernels: &'a [Runnable], pool_bytes: usize) -> Self {
         Bench { kernels, pool_bytes, threads: None, work: None }
     }
 

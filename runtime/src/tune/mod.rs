@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use bandwidth::bandwidth;
-pub use bench::{Bench, BenchError};
+pub use bench::{Bench, BenchError, cold_pool};
 
 use tritune_codegen::{Isa, KernelId, Layout};
 use tritune_tuning::case::Case;
@@ -39,6 +39,8 @@ pub struct Tuning {
     pub isas: Vec<Isa>,
     /// Wall-clock time for all measuring.
     pub budget: Duration,
+    /// Bytes of weights to go through before any is used again; `None`: more than this machine's caches hold.
+    pub pool_bytes: Option<usize>,
     /// The command line, for the record.
     pub command: String,
 }
@@ -67,7 +69,8 @@ impl Tuning {
         let bandwidths = self.threads.iter().map(|&threads| bandwidth(threads)).collect();
         let cases = telling(Case::list(&self.shapes, &self.threads, &candidates, &[PROMPT]), &candidates);
         let search = Search { cases: &cases, candidates: &candidates, budget: self.budget, interrupt };
-        let findings = search.run(&mut Bench::new(&kernels, machine.last_level_cache()), observer);
+        let findings =
+            search.run(&mut Bench::new(&kernels, self.pool_bytes.unwrap_or_else(|| cold_pool(&machine))), observer);
         let picks = pick::choose(&findings.samples, &defaults, Weighting::default());
         let mut picked: Vec<KernelId> = picks.iter().map(|pick| pick.kernel).collect();
         picked.sort_unstable();

@@ -82,6 +82,7 @@ impl Tune {
             threads: counts,
             isas: self.isas.clone(),
             budget: Duration::from_secs(self.seconds),
+            pool_bytes: None,
             command,
         };
         let mut bar = Bar::new();
