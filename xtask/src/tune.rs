@@ -19,7 +19,7 @@ const DEMO_SHAPES: [&str; 4] = ["256x256", "128x256", "768x256", "256x768"];
 /// `cargo xtask tune`.
 #[derive(Args)]
 pub(crate) struct Tune {
-    /// Fewer candidates and the shapes of one model: about two minutes
+    /// Fewer candidates and the shapes of one model: about two minutes of measuring, after compiling
     #[arg(long)]
     quick: bool,
     /// Instruction set; may be repeated; the best of this machine where none is given

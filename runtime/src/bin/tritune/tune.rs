@@ -35,7 +35,7 @@ pub(crate) struct Tune {
     #[arg(short, long, value_delimiter = ',')]
     threads: Vec<usize>,
     /// Time for measuring
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Folder that keeps the results, one file a machine; without it they are only shown
     #[arg(long, value_name = "FOLDER")]
@@ -88,6 +88,9 @@ impl Tune {
         let mut bar = Bar::new();
         let results = tuning.run(&interrupt, &mut bar)?;
         bar.0.finish_and_clear();
+        if results.samples.is_empty() && !interrupt.load(Ordering::SeqCst) {
+            bail!("{} s are too short to measure anything; give it more with --seconds", self.seconds);
+        }
 
         writeln!(std::io::stdout(), "{}", report::table(&results))?;
         for sample in results.samples.iter().filter(|sample| sample.failed.is_some()) {
