@@ -78,7 +78,7 @@ struct Entry {
 /// Settles every shape and number of threads that was measured: one layout, and a kernel for each case.
 ///
 /// `defaults` are the kernels that would run had nothing been measured, in order of preference. A default stays where
-/// what beats it does so by less than is of use, and so does its layout: a build need not compile more kernels for
+/// what beats it does so by less than is of use, or than the noise, and so does its layout: a build need not compile more kernels for
 /// noise. A layout that leaves a case without any kernel is chosen only where every layout does.
 pub fn choose(samples: &[Sample], defaults: &[KernelId], weighting: Weighting) -> Vec<Pick> {
     let entries: Vec<Entry> = samples
@@ -169,9 +169,10 @@ impl Contest<'_> {
         let default = self.default(case);
         let measured = self.entries.iter().find(|entry| entry.case == *case && Some(entry.kernel) == default);
         let stays = |entry: &&Entry| {
-            !entry.eliminated
-                && entry.kernel.layout() == layout
-                && entry.summary.mean <= fastest.summary.mean * (1.0 + USEFUL)
+            let noise = 2.0 * entry.summary.error.hypot(fastest.summary.error);
+            let margin = if noise.is_finite() { USEFUL.max(noise) } else { USEFUL };
+            let near = entry.summary.mean <= fastest.summary.mean * (1.0 + margin);
+            !entry.eliminated && entry.kernel.layout() == layout && near
         };
         let Entry { kernel, summary, .. } = measured.filter(stays).unwrap_or(fastest);
         Some(Pick {
