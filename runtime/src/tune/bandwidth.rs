@@ -8,7 +8,7 @@ use tritune_tuning::stats;
 
 use crate::threads::Pool;
 
-/// Bytes read by each pass: several times any last-level cache in use.
+/// Bytes read by each pass: many times the last-level cache of most machines.
 const BYTES: usize = 512 << 20;
 /// Words that a thread claims at a time.
 const CHUNK: usize = 1 << 17;
