@@ -12,6 +12,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::detect;
 use crate::isa::Isa;
 use crate::layout::Layout;
 
@@ -29,6 +30,10 @@ pub enum Op {
 pub enum Weights {
     /// Two bits a weight: the code is trit + 1, and 3 does not occur.
     T200,
+    /// Five bits for three weights: a sign and one of 14 classes.
+    T167,
+    /// A byte for five weights: base 3.
+    T160,
 }
 
 /// How products are formed.
@@ -38,6 +43,19 @@ pub enum Method {
     Dot,
     /// Widening multiply-add: pairs of products in 16 bits, widened to 32 before they can overflow.
     Mad,
+    /// Lookups: what a group of trits makes of their activations is read from a table that was built for the token.
+    Lut,
+    /// Matrix instructions: products of several rows and several tokens at once.
+    Tile,
+}
+
+/// In which form a kernel reads activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// The int8 values of each token.
+    Rows,
+    /// Tables built from them, for indices of these weights.
+    Tables(Weights),
 }
 
 /// The piece of y that one pass of the inner loop computes, and how the loop is cut.
@@ -77,7 +95,7 @@ pub const GEMV_MAX_TOKENS: u16 = 8;
 pub const MAX_MR: u16 = 64;
 /// The largest number of rows that a kernel computes together.
 pub const MAX_NR: u16 = 256;
-/// The largest number of columns in a turn; every `kb` divides it, so that a row padded to it serves all kernels.
+/// The largest number of columns in a turn: no row is padded by as many.
 pub const MAX_KB: u16 = 256;
 
 impl KernelId {
@@ -86,56 +104,130 @@ impl KernelId {
         Layout { weights: self.weights, nr: self.tile.nr, kb: self.tile.kb }
     }
 
+    /// In which form it reads activations.
+    pub fn operand(&self) -> Operand {
+        match self.method {
+            Method::Lut => Operand::Tables(self.weights),
+            Method::Dot | Method::Mad | Method::Tile => Operand::Rows,
+        }
+    }
+
+    /// The CPU features that it needs, in rustc's spelling: those of its instruction set, and one more where lookups
+    /// are made in 64 entries at once.
+    pub fn features(&self) -> impl Iterator<Item = &'static str> {
+        let permutes = self.method == Method::Lut && self.isa == Isa::Avx512Vnni;
+        self.isa.features().iter().copied().chain(permutes.then_some("avx512vbmi"))
+    }
+
+    /// Whether the machine that this process runs on has all of [`KernelId::features`].
+    pub fn detected(&self) -> bool {
+        self.features().all(detect::has)
+    }
+
     /// Whether a kernel with this description can be generated.
     ///
     /// # Errors
     /// [`KernelError`] says which part contradicts which.
     pub fn check(&self) -> Result<(), KernelError> {
-        let Tile { mr, nr, kb, ku } = self.tile;
-        let fail = |why: String| Err(KernelError { kernel: *self, why });
-        let lanes = self.isa.vector_bytes() as u16 / 4;
-        if !methods(self.isa).contains(&self.method) {
-            return fail(format!("{} has no method {}", self.isa, self.method));
+        self.contradiction().map_or(Ok(()), |why| Err(KernelError { kernel: *self, why }))
+    }
+
+    fn contradiction(&self) -> Option<String> {
+        let KernelId { op, weights, tile: Tile { mr, nr, kb, ku }, isa, method } = *self;
+        let step = weights.step() as u16;
+        if !self.cell().exists() {
+            return Some(format!("{isa} has no {op} of {weights} by method {method}"));
         }
         if mr == 0 || nr == 0 || kb == 0 {
-            return fail("a tile has at least one token, one row and one weight".into());
+            return Some("a tile has at least one token, one row and one weight".into());
         }
-        if self.op == Op::Gemv && mr > GEMV_MAX_TOKENS {
-            return fail(format!("a gemv computes at most {GEMV_MAX_TOKENS} tokens together"));
+        if op == Op::Gemv && mr > GEMV_MAX_TOKENS {
+            return Some(format!("a gemv computes at most {GEMV_MAX_TOKENS} tokens together"));
         }
         if mr > MAX_MR || nr > MAX_NR || kb > MAX_KB {
-            return fail(format!("a tile is at most {MAX_MR} tokens by {MAX_NR} rows by {MAX_KB} weights"));
+            return Some(format!("a tile is at most {MAX_MR} tokens by {MAX_NR} rows by {MAX_KB} weights"));
         }
-        if nr % lanes != 0 {
-            return fail(format!("nr is a multiple of the {lanes} rows in a vector"));
-        }
-        if !kb.is_multiple_of(Layout::K_STEP as u16) || !MAX_KB.is_multiple_of(kb) {
-            return fail(format!("kb is a multiple of {} that divides {MAX_KB}", Layout::K_STEP));
+        if kb % step != 0 || weights == Weights::T200 && !MAX_KB.is_multiple_of(kb) {
+            let divides = if weights == Weights::T200 { format!(" that divides {MAX_KB}") } else { String::new() };
+            return Some(format!("kb is a multiple of {step}{divides}"));
         }
         if ![1, 2, 4, 8].contains(&ku) {
-            return fail("ku is 1, 2, 4 or 8".into());
+            return Some("ku is 1, 2, 4 or 8".into());
+        }
+        match method {
+            Method::Dot | Method::Mad => self.product_contradiction(),
+            Method::Lut => self.lut_contradiction(),
+            Method::Tile => self.tile_contradiction(),
+        }
+    }
+
+    fn product_contradiction(&self) -> Option<String> {
+        let Tile { nr, kb, ku, .. } = self.tile;
+        // Signs of half a step are whole bytes.
+        let lanes = (self.isa.lanes() as u16).max(if self.weights.has_signs() { 2 } else { 1 });
+        if nr % lanes != 0 {
+            return Some(format!("nr is a multiple of the {lanes} rows in a vector"));
         }
         let dots = kb / 4;
         if dots % ku != 0 {
-            return fail(format!("the {dots} dot products of a turn are dealt evenly over ku accumulators"));
+            return Some(format!("the {dots} dot products of a turn are dealt evenly over ku accumulators"));
         }
         if self.method == Method::Mad && dots / ku > MAD_MAX_TERMS {
-            return fail(format!("more than {MAD_MAX_TERMS} products in 16 bits could overflow"));
+            return Some(format!("more than {MAD_MAX_TERMS} products in 16 bits could overflow"));
         }
-        Ok(())
+        None
+    }
+
+    fn lut_contradiction(&self) -> Option<String> {
+        let Tile { nr, kb, ku, .. } = self.tile;
+        let permutes = self.isa == Isa::Avx512Vnni;
+        let rows = self.isa.lanes() as u16 * if permutes { 1 } else { 4 };
+        if nr % rows != 0 {
+            return Some(format!("nr is a multiple of the {rows} rows that are looked up together"));
+        }
+        let trits = self.weights.trits_an_index().unwrap_or(1) as u16;
+        let lookups = kb / trits / if permutes { 4 } else { 1 };
+        if lookups % ku != 0 {
+            return Some(format!("the {lookups} lookups of a turn are dealt evenly over ku accumulators"));
+        }
+        let most = self.weights.lookups_in_16_bits();
+        if !permutes && lookups / ku > most {
+            return Some(format!("more than {most} lookups in 16 bits could overflow"));
+        }
+        None
+    }
+
+    fn tile_contradiction(&self) -> Option<String> {
+        let Tile { mr, nr, kb, ku } = self.tile;
+        if ku != 1 {
+            return Some("a matrix instruction has one accumulator an output".into());
+        }
+        if self.isa != Isa::Amx {
+            return (mr % 2 != 0 || nr % 4 != 0 || kb % 8 != 0)
+                .then(|| "mr is even, nr a multiple of 4 and kb of 8".into());
+        }
+        let (tokens, rows) = (mr / AMX_SIDE, nr / AMX_SIDE);
+        let columns = amx_columns(self.weights);
+        if mr % AMX_SIDE != 0 || nr % AMX_SIDE != 0 || kb % columns != 0 {
+            return Some(format!("mr and nr are multiples of {AMX_SIDE}, kb of {columns}"));
+        }
+        let registers = tokens * rows + rows + 1;
+        (registers > AMX_REGISTERS).then(|| format!("{registers} tiles are needed, and there are {AMX_REGISTERS}"))
     }
 }
 
 /// How many `vpmaddubsw` results (each at most 2 · 2 · 128 = 512 in magnitude) a 16-bit lane takes: 63 · 512 < 2¹⁵.
 pub const MAD_MAX_TERMS: u16 = 63;
 
-/// The methods that an instruction set has kernels for.
-pub const fn methods(isa: Isa) -> &'static [Method] {
-    match isa {
-        Isa::Scalar | Isa::AvxVnni | Isa::Avx512Vnni => &[Method::Dot],
-        Isa::Avx2 => &[Method::Mad],
-    }
+/// Tokens and rows of an AMX tile of products.
+pub const AMX_SIDE: u16 = 16;
+/// Columns of an AMX tile of operands, 64 at most: whole steps.
+pub const fn amx_columns(weights: Weights) -> u16 {
+    let step = weights.step() as u16;
+    64 / step * step
 }
+/// Tile registers.
+const AMX_REGISTERS: u16 = 8;
 
 /// A kernel that cannot be generated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -200,8 +292,8 @@ macro_rules! vocabulary {
 }
 
 vocabulary!(Op, "operation", Gemv => "gemv", Gemm => "gemm");
-vocabulary!(Weights, "weight code", T200 => "t200");
-vocabulary!(Method, "method", Dot => "dot", Mad => "mad");
+vocabulary!(Weights, "weight code", T200 => "t200", T167 => "t167", T160 => "t160");
+vocabulary!(Method, "method", Dot => "dot", Mad => "mad", Lut => "lut", Tile => "tile");
 
 impl fmt::Display for Tile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -300,7 +392,16 @@ mod tests {
     #[test]
     fn impossible_kernels_say_why() {
         for (name, why) in [
-            ("gemv_t200_1x16k64u4__avx2_dot", "no method"),
+            ("gemv_t200_1x16k64u4__avx2_dot", "no gemv of t200 by method dot"),
+            ("gemv_t200_1x16k64u1__amx_tile", "no gemv"),
+            ("gemm_t160_1x16k64u1__avx2_mad", "no gemm of t160"),
+            ("gemv_t167_1x32k64u1__avx2_lut", "multiple of 24"),
+            ("gemv_t167_1x16k96u1__avx2_lut", "multiple of the 32"),
+            ("gemv_t167_1x32k144u1__avx2_lut", "more than 42 lookups"),
+            ("gemv_t167_1x1k24u1__scalar_dot", "multiple of the 2"),
+            ("gemm_t200_32x24k64u1__amx_tile", "multiples of 16"),
+            ("gemm_t200_64x32k64u1__amx_tile", "11 tiles"),
+            ("gemm_t200_3x16k64u1__neoni8mm_tile", "mr is even"),
             ("gemv_t200_9x16k64u4__avx512vnni_dot", "at most 8"),
             ("gemv_t200_1x8k64u4__avx512vnni_dot", "multiple of the 16"),
             ("gemv_t200_1x16k24u4__avx512vnni_dot", "multiple of 16"),

@@ -2,26 +2,32 @@
 
 use std::fmt;
 
+use crate::code::LANE_BYTES;
 use crate::kernel::Weights;
 
 /// How packed weights lie in memory.
 ///
-/// Rows are grouped in *panels* of `nr`, stored one after the other. Within a panel, *steps* of 16 columns follow each
-/// other; a step holds four bytes a row, row after row. Byte `j` of a row holds columns `j`, `4 + j`, `8 + j` and
-/// `12 + j` of the step in bits 1:0, 3:2, 5:4 and 7:6:
+/// Rows are grouped in *panels* of `nr`, stored one after the other. A panel is cut into *turns* of `kb` columns, and a
+/// turn into *steps*. A step holds four bytes a row, row after row: a 32-bit *lane*. Byte `j` of a lane holds as many
+/// trits as the weight code gives it ([`Weights::trits`]), of the columns `j`, `4 + j`, `8 + j`, …:
 ///
 /// ```text
-/// panel ─ step ─ row r: [byte 0][byte 1][byte 2][byte 3]
-///                         bits 1:0  columns 0  1  2  3      position 0
-///                         bits 3:2  columns 4  5  6  7      position 1
-///                         bits 5:4  columns 8  9 10 11      position 2
-///                         bits 7:6  columns 12 … 15         position 3
+/// panel ─ turn ─┬ step ─ row r: [byte 0][byte 1][byte 2][byte 3]     t200, a step of 16 columns:
+///               │                 bits 1:0  columns 0  1  2  3
+///               │                 bits 3:2  columns 4  5  6  7
+///               │                 bits 5:4  columns 8  9 10 11
+///               │                 bits 7:6  columns 12 … 15
+///               └ t167 alone: signs ─ step ─ half h ─ row r: 4 bits, one a byte
 /// ```
 ///
-/// One mask (and shift) of a vector therefore yields, for as many rows as it has 32-bit lanes, four consecutive columns
+/// Taking one trit out of every byte therefore yields, for as many rows as a vector has lanes, four consecutive columns
 /// a lane: the operand of a four-way int8 dot product whose other operand is four activations broadcast to all lanes.
 /// Sums stay in their row's lane, so that nothing is added across lanes. The formula does not know the vector width: one
 /// layout serves every instruction set whose lanes divide `nr`, and the gemv and the gemm alike.
+///
+/// *t167* keeps the signs of its triples behind the bytes of each turn: for each step, first those of the low halves of
+/// all bytes, then of the high ones; bit `4r + j` is that of row r, byte j. Behind all turns of a panel stands, for each
+/// row, how many of its triples are negative (`u32`, little-endian): what the bias of lookup tables leaves to correct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Layout {
     /// How a weight is coded.
@@ -32,18 +38,22 @@ pub struct Layout {
     pub kb: u16,
 }
 
-/// Where one weight lies: a byte, and the shift that brings its code to bits 1:0.
+/// Where one weight lies: which trit of which byte, and where its sign is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Byte from the start of the packed matrix.
     pub byte: usize,
-    /// Bits to shift right.
-    pub shift: u32,
+    /// Which of the byte's trits ([`Weights::decode`]).
+    pub trit: usize,
+    /// Where the signs of the byte's low and high half are: byte from the start of the packed matrix, and bit.
+    pub signs: Option<[(usize, u32); 2]>,
 }
 
 impl Layout {
-    /// Columns in a step: four positions of four columns.
-    pub const K_STEP: usize = 16;
+    /// Columns in a step.
+    pub const fn step(&self) -> usize {
+        self.weights.step()
+    }
 
     /// Rows that hold `n` rows: `n` rounded up to whole panels.
     pub fn padded_n(&self, n: usize) -> usize {
@@ -55,14 +65,41 @@ impl Layout {
         k.next_multiple_of(self.kb as usize)
     }
 
-    /// Whether blocks of `block` columns of a row of `k` can be summed apart: turns of the loop do not straddle them.
+    /// Whether blocks of `block` columns of a row of `k` can be summed apart: turns of the loop do not straddle them,
+    /// and nothing of the layout belongs to the row as a whole.
     pub fn keeps_apart(&self, k: usize, block: usize) -> bool {
-        block == k || (block != 0 && k.is_multiple_of(block) && block.is_multiple_of(self.kb as usize))
+        let apart = !self.weights.has_signs() && block != 0 && k.is_multiple_of(block);
+        block == k || apart && block.is_multiple_of(self.kb as usize)
+    }
+
+    /// Bytes of all rows of a panel in one step, without signs.
+    pub const fn step_bytes(&self) -> usize {
+        self.nr as usize * LANE_BYTES
+    }
+
+    /// Bytes of a panel's turn before its signs.
+    pub const fn turn_codes(&self) -> usize {
+        self.kb as usize / self.step() * self.step_bytes()
+    }
+
+    /// Bytes of the signs of one half of a step: four bits a row.
+    pub const fn half_signs(&self) -> usize {
+        if self.weights.has_signs() { self.nr as usize / 2 } else { 0 }
+    }
+
+    /// Bytes of one turn of a panel.
+    pub const fn turn_bytes(&self) -> usize {
+        self.turn_codes() + self.kb as usize / self.step() * 2 * self.half_signs()
+    }
+
+    /// Bytes behind the turns of a panel.
+    pub const fn trailer_bytes(&self) -> usize {
+        if self.weights.has_signs() { self.nr as usize * size_of::<u32>() } else { 0 }
     }
 
     /// Bytes of one panel with `k` columns.
     pub fn panel_bytes(&self, k: usize) -> usize {
-        self.nr as usize * self.padded_k(k) / 4
+        self.padded_k(k) / self.kb as usize * self.turn_bytes() + self.trailer_bytes()
     }
 
     /// Bytes of a packed `n × k` matrix.
@@ -72,13 +109,25 @@ impl Layout {
 
     /// Where weight (`row`, `column`) of a matrix with `k` columns lies.
     pub fn position(&self, k: usize, row: usize, column: usize) -> Position {
-        let nr = self.nr as usize;
+        let (nr, kb, step) = (self.nr as usize, self.kb as usize, self.step());
         let (panel, row) = (row / nr, row % nr);
-        let (step, column) = (column / Self::K_STEP, column % Self::K_STEP);
+        let turn = panel * self.panel_bytes(k) + column / kb * self.turn_bytes();
+        let (at, column) = (column % kb / step, column % step);
+        let (trit, byte) = (column / LANE_BYTES, column % LANE_BYTES);
+        let bit = LANE_BYTES * row + byte;
+        let sign = |half| (turn + self.turn_codes() + (2 * at + half) * self.half_signs() + bit / 8, (bit % 8) as u32);
         Position {
-            byte: panel * self.panel_bytes(k) + (step * nr + row) * 4 + column % 4,
-            shift: 2 * (column / 4) as u32,
+            byte: turn + at * self.step_bytes() + LANE_BYTES * row + byte,
+            trit,
+            signs: self.weights.has_signs().then(|| [sign(0), sign(1)]),
         }
+    }
+
+    /// Where the number of negative triples of a row of a matrix with `k` columns stands, if the layout counts them.
+    pub fn negatives(&self, k: usize, row: usize) -> Option<usize> {
+        let (panel, row) = (row / self.nr as usize, row % self.nr as usize);
+        let trailer = (panel + 1) * self.panel_bytes(k) - self.trailer_bytes();
+        self.weights.has_signs().then(|| trailer + row * size_of::<u32>())
     }
 }
 
@@ -92,20 +141,37 @@ impl fmt::Display for Layout {
 mod tests {
     use super::*;
 
-    /// Every weight has a place of its own, and no place is left over.
+    /// Every trit, sign and count has a place of its own, and no place is left over.
     #[test]
     fn positions_fill_the_matrix_exactly() {
-        for (nr, kb, n, k) in [(1, 16, 3, 32), (16, 64, 33, 100), (8, 32, 8, 32), (32, 128, 1, 1)] {
-            let layout = Layout { weights: Weights::T200, nr, kb };
-            let mut seen = vec![0u8; layout.bytes(n, k)];
+        for (weights, nr, kb, n, k) in [
+            (Weights::T200, 1, 16, 3, 32),
+            (Weights::T200, 16, 64, 33, 100),
+            (Weights::T200, 32, 128, 1, 1),
+            (Weights::T167, 2, 24, 3, 32),
+            (Weights::T167, 16, 96, 33, 100),
+            (Weights::T160, 8, 20, 9, 30),
+        ] {
+            let layout = Layout { weights, nr, kb };
+            let mut seen = vec![0usize; layout.bytes(n, k)];
+            let mut bits = vec![0u8; layout.bytes(n, k)];
             for row in 0..layout.padded_n(n) {
                 for column in 0..layout.padded_k(k) {
-                    let Position { byte, shift } = layout.position(k, row, column);
-                    assert_eq!(seen[byte] >> shift & 1, 0, "{layout}: ({row}, {column}) overlaps");
-                    seen[byte] |= 3 << shift;
+                    let Position { byte, trit, signs } = layout.position(k, row, column);
+                    assert_eq!(seen[byte] >> trit & 1, 0, "{layout}: ({row}, {column}) overlaps");
+                    seen[byte] |= 1 << trit;
+                    for (half, (byte, bit)) in signs.into_iter().flatten().enumerate() {
+                        assert!(bits[byte] >> bit & 1 == u8::from(trit > 0 || half > 2), "{layout}: a sign overlaps");
+                        bits[byte] |= 1 << bit;
+                    }
+                }
+                for byte in layout.negatives(k, row).into_iter().flat_map(|byte| byte..byte + 4) {
+                    assert_eq!(bits[byte], 0, "{layout}: a count overlaps");
+                    bits[byte] = 0xff;
                 }
             }
-            assert!(seen.iter().all(|&byte| byte == 0xff), "{layout}: holes");
+            let all = (1 << weights.trits()) - 1;
+            assert!(seen.iter().zip(&bits).all(|place| matches!(place, (s, 0) if *s == all) || place == (&0, &0xff)));
         }
     }
 }

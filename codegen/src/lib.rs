@@ -4,9 +4,12 @@
 //! feature `emit` (the default), [`KernelId::source`] is its source text. This crate is pure: values in, text out; it
 //! reads no files and no clock.
 
+pub mod code;
+mod detect;
 pub mod isa;
 pub mod kernel;
 pub mod layout;
+pub mod matrix;
 #[cfg(feature = "emit")]
 mod lower;
 #[cfg(feature = "emit")]
@@ -17,5 +20,6 @@ mod template;
 pub mod vector;
 
 pub use isa::Isa;
-pub use kernel::{KernelError, KernelId, MAX_KB, MAX_MR, Method, NameError, Op, Tile, Weights};
+pub use kernel::{KernelError, KernelId, MAX_KB, MAX_MR, Method, NameError, Op, Operand, Tile, Weights};
 pub use layout::{Layout, Position};
+pub use matrix::Cell;

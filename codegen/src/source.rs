@@ -23,8 +23,9 @@ impl KernelId {
     /// # Errors
     /// Where [`KernelId::check`] refuses the kernel.
     pub fn source_hash(&self) -> Result<String, KernelError> {
-        let hash = self
-            .source()?
+        // What the kernel calls is part of it.
+        let source = self.source()? + &lowering(self.isa).imports().to_string();
+        let hash = source
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Ok(format!("{hash:016x}"))
@@ -32,9 +33,9 @@ impl KernelId {
 
     fn function(&self) -> Result<TokenStream, KernelError> {
         self.check()?;
-        let template::Kernel { body, tally } = template::product(self)?;
+        let template::Kernel { body, tally } = template::kernel(self)?;
         let name = format_ident!("{}", self.to_string());
-        let attributes = lowering(self.isa).attributes();
+        let attributes = lowering(self.isa).attributes(&self.features().collect::<Vec<_>>());
         let Tile { mr, nr, kb, ku } = self.tile;
         let products = usize::from(mr) * usize::from(nr) * usize::from(kb);
         let doc = [

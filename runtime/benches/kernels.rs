@@ -32,6 +32,7 @@ fn kernels(c: &mut Criterion) {
             let values: Vec<i8> = (0..mr * stride).map(|i| (i * 31) as i8).collect();
             let sums: Vec<i32> =
                 values.chunks(stride).map(|row| row[..k].iter().map(|&x| i32::from(x)).sum()).collect();
+            let tables = kernel.tables(&values, stride, k);
             let mut out = vec![0; kernel.outputs(&first, PANELS)];
             let mut at = 0;
             group.throughput(Throughput::Elements((n * k * mr) as u64));
@@ -41,7 +42,7 @@ fn kernels(c: &mut Criterion) {
                     at += 1;
                     for panel in (0..weights.panels()).step_by(PANELS) {
                         let panels = panel..(panel + PANELS).min(weights.panels());
-                        let tokens = Tokens { values: &values, stride, sums: &sums };
+                        let tokens = Tokens { values: &values, stride, sums: &sums, tables: tables.from(0) };
                         kernel.products(weights, panels, tokens, &mut out).expect("fits");
                     }
                     black_box(&out);

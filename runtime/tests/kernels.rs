@@ -2,7 +2,7 @@
 //!
 //! Built with a larger menu (`TRITUNE_MENU`), the same test covers the larger menu: `cargo xtask test --space`.
 
-use tritune::kernels::{KERNELS, Kernel, Packed, Runnable, Tokens, reference};
+use tritune::kernels::{KERNELS, Kernel, Operand, Packed, Runnable, TokenTables, Tokens, reference};
 
 /// How the weights of a case look.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,8 @@ fn run(kernel: &Runnable, case: Case) {
         .chunks_exact(stride)
         .flat_map(|row| row[..k].chunks(block).map(|block| block.iter().map(|&x| i32::from(x)).sum()))
         .collect();
-    let tokens = Tokens { values, stride, sums: &sums };
+    let tables = kernel.tables(values, stride, k);
+    let tokens = Tokens { values, stride, sums: &sums, tables: tables.from(0) };
     // Whole, and in two ranges of panels, as two threads would.
     let panels = weights.panels();
     for cut in [0, panels / 2] {
@@ -142,7 +143,8 @@ fn long_rows() {
 fn blocks() {
     for kernel in kernels() {
         let (nr, kb) = (usize::from(kernel.id().tile.nr), usize::from(kernel.id().tile.kb));
-        for block in [kb, 2 * kb, 256].into_iter().filter(|block| block % kb == 0) {
+        let layout = kernel.id().layout();
+        for block in [kb, 2 * kb, 256].into_iter().filter(|block| layout.keeps_apart(4 * block, *block)) {
             for (n, blocks) in [(nr + 1, 3), (2 * nr, 1), (1, 4)] {
                 for (trits, row) in [
                     (Trits::Random(block as u64), Row::Random(7)),
@@ -163,12 +165,14 @@ fn refused_before_anything_runs() {
         let weights = Packed::new(layout, 3, 40, 40, &[1; 120]).expect("packs");
         let stride = layout.padded_k(40);
         let (values, sums) = (vec![0; kernel.tokens() * stride], vec![0; kernel.tokens()]);
-        let tokens = Tokens { values: &values, stride, sums: &sums };
+        let tables = kernel.tables(&values, stride, 40);
+        let tokens = Tokens { values: &values, stride, sums: &sums, tables: tables.from(0) };
         let panels = weights.panels();
         let mut out = vec![7; kernel.outputs(&weights, panels)];
-        let short = Tokens { values: &values[1..], ..tokens };
+        let short = Tokens { values: &values[1..], tables: TokenTables::default(), ..tokens };
         // Rows that overlap, and a product that wraps around to nothing; one token has no next.
-        for stride in [stride - 1, 0usize.wrapping_sub(stride)].into_iter().filter(|_| kernel.tokens() > 1) {
+        let reads_rows = kernel.id().operand() == Operand::Rows;
+        for stride in [stride - 1, 0usize.wrapping_sub(stride)].into_iter().filter(|_| kernel.tokens() > 1 && reads_rows) {
             assert!(kernel.products(&weights, 0..panels, Tokens { stride, ..tokens }, &mut out).is_err());
         }
         let sumless = Tokens { sums: &sums[1..], ..tokens };
@@ -180,7 +184,7 @@ fn refused_before_anything_runs() {
         assert!(out.iter().all(|&out| out == 7));
         assert!(kernel.products(&weights, 0..panels, tokens, &mut out[1..]).is_err());
         let mut other = layout;
-        other.nr += 16;
+        other.nr += 64;
         let weights = Packed::new(other, 3, 40, 40, &[1; 120]).expect("packs");
         let error = kernel.products(&weights, 0..1, tokens, &mut out).unwrap_err().to_string();
         assert!(error.contains("pack them again"), "{error}");

@@ -1,19 +1,17 @@
 //! What can be said of a kernel without running it, and which candidates that already rules out.
 //!
-//! The model counts what the templates emit: a turn of the loop over a panel loads each vector of weights, masks (and
-//! shifts) it once for each of four positions, broadcasts four activations a token, and multiplies. It knows no
-//! latencies and no caches; it only sorts out what cannot win, and says so in words.
+//! The model counts what the templates emit: a step of the loop over a panel loads each vector of weights, decodes it
+//! once, broadcasts activations or loads tables for each token, and multiplies or looks up. It knows no latencies and no
+//! caches; it only sorts out what cannot win among kernels that work alike, and says so in words. Kernels of different
+//! weight codes or methods are left for measuring to compare.
 
 use std::collections::HashSet;
 use std::fmt;
 
-use tritune_codegen::{Isa, KernelId, Layout, Method, Op};
+use tritune_codegen::{Isa, KernelId, Layout, Method, Op, Weights};
 
 use crate::machine::Machine;
 use crate::shapes::Shape;
-
-/// Positions of a code in its byte, each masked on its own.
-const POSITIONS: usize = 4;
 
 /// A candidate that moves more than this many times the bytes of the thriftiest is padding, not packing.
 const MAX_BYTES: f64 = 1.125;
@@ -44,42 +42,109 @@ pub enum Verdict {
 impl Cost {
     /// The cost of `kernel`, which must pass [`KernelId::check`], on `shapes`.
     pub fn of(kernel: &KernelId, shapes: &[Shape]) -> Cost {
-        let lanes = kernel.isa.vector_bytes() / 4;
-        let (tokens, chains) = (usize::from(kernel.tile.mr), usize::from(kernel.tile.ku));
-        let vectors = (usize::from(kernel.tile.nr) / lanes).max(1);
-        let columns = usize::from(kernel.tile.kb);
-
-        // With an accumulator a position, codes are multiplied where they are in their byte.
-        let in_place = kernel.method == Method::Dot && chains >= POSITIONS;
-        let shifts = if in_place { 0 } else { POSITIONS - 1 };
-        let products = match kernel.method {
-            Method::Dot => 1,
-            Method::Mad => 2,
-        };
-        let step = vectors * (1 + POSITIONS + shifts) + POSITIONS * tokens * (1 + vectors * products);
-        let widening = match kernel.method {
-            Method::Dot => 0,
-            Method::Mad => 2 * tokens * vectors * chains,
-        };
-        let turn = columns / Layout::K_STEP * step + widening;
-
-        // A dot product of a single vector of rows broadcasts its activations itself, where the encoding can.
-        let embedded = kernel.isa == Isa::Avx512Vnni && vectors == 1;
-        // The 32-bit sums of mad are touched once a turn, so that memory may hold them; so may masks. With one token, a
-        // code is used as soon as it is masked.
-        let codes = if tokens == 1 { 1 } else { vectors };
-        let temporaries = match kernel.method {
-            Method::Dot => usize::from(!embedded),
-            Method::Mad => 2,
-        };
+        let Work { instructions, registers } = Work::of(kernel);
         let (packed, weights) = shapes.iter().fold((0.0, 0.0), |(packed, weights), shape| {
             (packed + kernel.layout().bytes(shape.n, shape.k) as f64, weights + shape.weights() as f64)
         });
+        let products = kernel.tile.nr as usize * kernel.weights.step() * kernel.tile.mr as usize;
         Cost {
-            registers: tokens * vectors * chains + vectors + codes + temporaries,
-            instructions: turn as f64 / (usize::from(kernel.tile.nr) * columns * tokens) as f64,
+            registers,
+            instructions: instructions / products as f64,
             bytes: if weights > 0.0 { packed / weights } else { 0.0 },
         }
+    }
+}
+
+/// What a step of the inner loop does for all rows and tokens of a tile.
+struct Work {
+    instructions: f64,
+    registers: usize,
+}
+
+impl Work {
+    fn of(kernel: &KernelId) -> Work {
+        match kernel.method {
+            Method::Dot | Method::Mad => Work::product(kernel),
+            Method::Lut if kernel.isa == Isa::Avx512Vnni => Work::permute(kernel),
+            Method::Lut => Work::shuffle(kernel),
+            Method::Tile if kernel.isa == Isa::Amx => Work::tiles(kernel),
+            Method::Tile => Work::pairs(kernel),
+        }
+    }
+
+    /// Tokens, vectors of rows, accumulators an output.
+    fn sizes(kernel: &KernelId) -> (usize, usize, usize) {
+        let vectors = (usize::from(kernel.tile.nr) / kernel.isa.lanes()).max(1);
+        (kernel.tile.mr.into(), vectors, kernel.tile.ku.into())
+    }
+
+    /// To load and decode a vector of weights, a step of it.
+    fn decoding(kernel: &KernelId, in_place: usize) -> usize {
+        let trits = kernel.weights.trits();
+        match kernel.weights {
+            Weights::T200 => 1 + trits + (trits - in_place),
+            // For each half: shift, mask, signs; for each trit: lookup, xor, add.
+            Weights::T167 => 1 + 2 * 4 + 3 * trits,
+            Weights::T160 => 1 + 3 * trits,
+        }
+    }
+
+    fn product(kernel: &KernelId) -> Work {
+        let (tokens, vectors, chains) = Work::sizes(kernel);
+        let trits = kernel.weights.trits();
+        let dot = kernel.method == Method::Dot;
+        // With an accumulator a position, codes are multiplied where they are in their byte.
+        let in_place = match kernel.weights {
+            Weights::T200 if dot && chains >= trits => trits,
+            _ => 1,
+        };
+        let multiplication = if dot { 1 } else { 2 };
+        let step = vectors * Work::decoding(kernel, in_place) + trits * tokens * (1 + vectors * multiplication);
+        let widening = if dot { 0 } else { 2 * tokens * vectors * chains };
+        let steps = usize::from(kernel.tile.kb) / kernel.weights.step();
+
+        // A dot product of a single vector of rows broadcasts its activations itself, where the encoding can.
+        let embedded = kernel.isa == Isa::Avx512Vnni && vectors == 1;
+        // The 32-bit sums of mad are touched once a turn, so that memory may hold them; so may masks and tables. With
+        // one token, a code is used as soon as it is masked.
+        let codes = if tokens == 1 { 1 } else { vectors };
+        let temporaries = if dot { usize::from(!embedded) } else { 2 };
+        Work {
+            instructions: step as f64 + widening as f64 / steps.max(1) as f64,
+            registers: tokens * vectors * chains + vectors + codes + temporaries,
+        }
+    }
+
+    fn permute(kernel: &KernelId) -> Work {
+        let (tokens, vectors, chains) = Work::sizes(kernel);
+        // For each half: shift, mask and quarter, signs. For each token: two tables; lookups and products.
+        let step = vectors * 8 + 2 * tokens * (2 + vectors * 4);
+        Work { instructions: step as f64, registers: 2 * tokens * vectors * chains + 2 * vectors + 7 }
+    }
+
+    fn shuffle(kernel: &KernelId) -> Work {
+        let (tokens, vectors, chains) = Work::sizes(kernel);
+        let groups = vectors / 4;
+        let signed = usize::from(kernel.weights.has_signs());
+        // Sorting four vectors into planes; for each plane and half: shift, mask, signs. For each token: two tables;
+        // two lookups, turned by their signs, unpacked, added.
+        let step = groups * (16 + 8 * (2 + 2 * signed)) + 8 * tokens * (2 + groups * (6 + 2 * signed));
+        Work { instructions: step as f64, registers: 2 * tokens * groups * chains + 4 * groups + 4 }
+    }
+
+    fn pairs(kernel: &KernelId) -> Work {
+        let (tokens, vectors, _) = Work::sizes(kernel);
+        let trits = kernel.weights.trits();
+        let step = vectors * (Work::decoding(kernel, 1) + trits) + trits / 2 * tokens / 2 * (2 + 2 * vectors);
+        Work { instructions: step as f64, registers: tokens * vectors + 2 * vectors + 1 }
+    }
+
+    /// A product of tiles counts as the sixteen cycles that it takes.
+    fn tiles(kernel: &KernelId) -> Work {
+        let (tokens, vectors, _) = Work::sizes(kernel);
+        let (trits, products) = (kernel.weights.trits(), tokens / 16 * vectors);
+        let step = vectors * (Work::decoding(kernel, 1) + trits);
+        Work { instructions: step as f64 + (products * trits) as f64, registers: 12 + 2 * vectors }
     }
 }
 
@@ -136,7 +201,7 @@ fn alone(kernel: &KernelId, machine: &Machine, shapes: &[Shape]) -> Result<Cost,
 }
 
 fn padding(kernel: &KernelId, cost: &Cost, left: &[(KernelId, Cost)]) -> Option<String> {
-    let rivals = left.iter().filter(|(other, _)| other.op == kernel.op);
+    let rivals = left.iter().filter(|(other, _)| (other.op, other.weights) == (kernel.op, kernel.weights));
     let (least, bytes) = rivals.map(|(other, cost)| (other, cost.bytes)).min_by(|a, b| a.1.total_cmp(&b.1))?;
     (cost.bytes > MAX_BYTES * bytes).then(|| {
         let more = (cost.bytes / bytes - 1.0) * 100.0;
@@ -146,7 +211,7 @@ fn padding(kernel: &KernelId, cost: &Cost, left: &[(KernelId, Cost)]) -> Option<
 
 fn instructions(kernel: &KernelId, cost: &Cost, left: &[(KernelId, Cost)]) -> Option<String> {
     let same_task = |other: &KernelId| {
-        other.op == kernel.op && other.isa == kernel.isa && (kernel.op == Op::Gemm || other.tile.mr == kernel.tile.mr)
+        other.cell() == kernel.cell() && (kernel.op == Op::Gemm || other.tile.mr == kernel.tile.mr)
     };
     let rivals = left.iter().filter(|(other, _)| same_task(other));
     let leanest = rivals.map(|(other, cost)| (other, cost.instructions)).min_by(|a, b| a.1.total_cmp(&b.1));

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, btree_set};
 use std::fmt;
 use std::str::FromStr;
 
-use tritune_codegen::{Isa, KernelId, NameError};
+use tritune_codegen::{KernelId, NameError};
 
-use crate::space::{SpaceError, defaults};
+use crate::space::{SpaceError, compiled};
 
 /// A set of kernels in the order of their values, so that equal menus give equal builds.
 ///
@@ -25,12 +25,13 @@ pub struct MenuError {
 }
 
 impl Menu {
-    /// What is compiled where nothing was measured: the default kernels of every instruction set.
+    /// What is compiled where nothing was measured: the default kernels of every instruction set, and one for every
+    /// other cell of the matrix.
     ///
     /// # Errors
     /// [`SpaceError`], as [`Space::for_isa`](crate::space::Space::for_isa).
     pub fn defaults() -> Result<Menu, SpaceError> {
-        Ok(defaults(Isa::ALL)?.into_iter().collect())
+        Ok(compiled()?.into_iter().collect())
     }
 
     /// The kernels, in order.
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
     use crate::results;
     use crate::space::{Effort, Space};
-    use tritune_codegen::Op;
+    use tritune_codegen::{Isa, Op};
 
     #[test]
     fn menus_survive_text() {

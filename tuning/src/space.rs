@@ -3,16 +3,21 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
-use tritune_codegen::{Isa, KernelId, Method, Op, Tile, Weights};
+use tritune_codegen::{Cell, Isa, KernelId, Method, Op, Tile, Weights};
 
 use crate::name::Named;
 
 /// The files, one an instruction set.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 9] = [
     ("scalar", include_str!("../spaces/scalar.toml")),
     ("avx2", include_str!("../spaces/avx2.toml")),
     ("avxvnni", include_str!("../spaces/avxvnni.toml")),
+    ("avx512bw", include_str!("../spaces/avx512bw.toml")),
     ("avx512vnni", include_str!("../spaces/avx512vnni.toml")),
+    ("amx", include_str!("../spaces/amx.toml")),
+    ("neon", include_str!("../spaces/neon.toml")),
+    ("neondot", include_str!("../spaces/neondot.toml")),
+    ("neoni8mm", include_str!("../spaces/neoni8mm.toml")),
 ];
 
 /// How much of a space to try.
@@ -31,6 +36,7 @@ pub struct Space {
     #[serde(with = "crate::name")]
     isa: Isa,
     default: Chosen,
+    others: Chosen,
     #[serde(rename = "grid")]
     grids: Vec<Grid>,
 }
@@ -165,16 +171,22 @@ impl Space {
         if self.isa != isa {
             return Err(format!("it is the space of {}", self.isa));
         }
-        if self.default.why.trim().is_empty() {
-            return Err("default does not say why".into());
+        for (name, chosen) in [("default", &self.default), ("others", &self.others)] {
+            if chosen.why.trim().is_empty() {
+                return Err(format!("{name} does not say why"));
+            }
         }
+        let cells = || Cell::all().filter(|cell| cell.isa == isa);
         for op in [Op::Gemv, Op::Gemm] {
-            if !self.defaults().any(|kernel| kernel.op == op) {
+            if cells().any(|cell| cell.op == op) && !self.defaults().any(|kernel| kernel.op == op) {
                 return Err(format!("no default {op} is named"));
             }
         }
-        if let Some(foreign) = self.defaults().find(|kernel| kernel.isa != isa) {
+        if let Some(foreign) = self.compiled().find(|kernel| kernel.isa != isa) {
             return Err(format!("{foreign} is for another instruction set"));
+        }
+        if let Some(Cell { op, weights, method, .. }) = cells().find(|cell| !self.compiled().any(|k| k.cell() == *cell)) {
+            return Err(format!("neither default nor others name a {op} of {weights} by {method}"));
         }
         let layouts: HashSet<_> = self.defaults().map(|kernel| kernel.layout()).collect();
         if layouts.len() > 1 {
@@ -193,14 +205,32 @@ impl Space {
         self.default.kernels.iter().map(|&Named(kernel)| kernel)
     }
 
+    /// The defaults, and a kernel for every cell of the matrix that they leave out: what every build compiles.
+    pub fn compiled(&self) -> impl Iterator<Item = KernelId> {
+        self.defaults().chain(self.others.kernels.iter().map(|&Named(kernel)| kernel))
+    }
+
     /// The candidates for an operation: first the defaults, which every search measures, then every other combination
     /// that can be generated.
     pub fn kernels(&self, op: Op, effort: Effort) -> Vec<KernelId> {
         let combined = self.grids.iter().filter(|grid| grid.op == op).flat_map(|grid| grid.kernels(self.isa, effort));
         let mut seen = HashSet::new();
-        let all = self.defaults().filter(|kernel| kernel.op == op).chain(combined);
+        let others = self.compiled().filter(|_| effort == Effort::Full);
+        let all = self.defaults().chain(others).filter(|kernel| kernel.op == op).chain(combined);
         all.filter(|kernel| seen.insert(*kernel)).collect()
     }
+}
+
+/// What every build compiles: for each instruction set the defaults, and a kernel for every other cell of the matrix.
+///
+/// # Errors
+/// As [`Space::for_isa`].
+pub fn compiled() -> Result<Vec<KernelId>, SpaceError> {
+    let mut kernels = Vec::new();
+    for isa in Isa::ALL {
+        kernels.extend(Space::for_isa(isa)?.compiled());
+    }
+    Ok(kernels)
 }
 
 /// The default kernels for a machine that runs `isas`, in order of preference: the most capable instruction set first.

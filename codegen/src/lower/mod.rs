@@ -1,23 +1,22 @@
-//! One file per instruction set: the vector operations as Rust expressions.
+//! A file for each family of instruction sets: the vector operations as Rust expressions.
 
-mod avx2;
-mod avx512vnni;
-mod avxvnni;
+mod amx;
+mod arm;
 mod scalar;
+mod x86;
 
-pub(crate) use avx2::Avx2;
-pub(crate) use avx512vnni::Avx512Vnni;
-pub(crate) use avxvnni::AvxVnni;
+pub(crate) use arm::Arm;
 pub(crate) use scalar::Scalar;
+pub(crate) use x86::X86;
 
-use proc_macro2::{Literal, TokenStream};
-use quote::quote;
+use proc_macro2::{Ident, Literal, TokenStream};
+use quote::{format_ident, quote};
 
-use crate::isa::Isa;
-
-/// `#[target_feature(enable = "…")]` with all features of an instruction set.
-fn target_feature(isa: Isa) -> TokenStream {
-    let features = isa.features().join(",");
+/// `#[target_feature(enable = "…")]`, of the features that stable Rust can enable. Nothing is to be enabled for AMX:
+/// its instructions are written out.
+pub(crate) fn target_feature(features: &[&str]) -> TokenStream {
+    let features: Vec<_> = features.iter().copied().filter(|feature| !feature.starts_with("amx")).collect();
+    let features = features.join(",");
     quote!(#[target_feature(enable = #features)])
 }
 
@@ -30,4 +29,9 @@ fn byte_literal(byte: u8) -> TokenStream {
 /// A number of bits as a const argument.
 fn bits_literal(bits: u32) -> Literal {
     Literal::u32_unsuffixed(bits)
+}
+
+/// An intrinsic's name.
+fn intrinsic(name: String) -> Ident {
+    format_ident!("{name}")
 }

@@ -4,18 +4,18 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::bits_literal;
-use crate::vector::Lowering;
+use crate::vector::{Dots, Lookups, Lowering};
 
 pub(crate) struct Scalar;
 
 impl Lowering for Scalar {
-    fn attributes(&self) -> TokenStream {
+    fn attributes(&self, _features: &[&str]) -> TokenStream {
         quote!()
     }
 
     fn imports(&self) -> TokenStream {
         quote!(
-            use super::lane::{broadcast, dot};
+            use super::lane::*;
         )
     }
 
@@ -64,11 +64,71 @@ impl Lowering for Scalar {
         quote!((#a >> #bits))
     }
 
+    fn shift_left(&self, a: TokenStream, bits: u32) -> TokenStream {
+        let bits = bits_literal(bits);
+        quote!((#a << #bits))
+    }
+
+    fn times(&self, a: TokenStream, factor: i32) -> TokenStream {
+        quote!(#a * #factor)
+    }
+
+    fn load_lanes(&self, pointer: TokenStream) -> TokenStream {
+        quote!(i32::from_le(#pointer.cast::<i32>().read_unaligned()))
+    }
+
     fn store(&self, pointer: TokenStream, a: TokenStream) -> TokenStream {
         quote!(#pointer.write(#a))
     }
 
-    fn dot(&self, sum: TokenStream, codes: TokenStream, activations: TokenStream) -> Option<TokenStream> {
-        Some(quote!(dot(#sum, #codes, #activations)))
+    fn lookups(&self) -> Option<&dyn Lookups> {
+        Some(self)
+    }
+
+    fn digit(&self, codes: TokenStream, q: usize) -> Option<TokenStream> {
+        let q = proc_macro2::Literal::u32_unsuffixed(q as u32);
+        Some(quote!(digit(#codes, #q)))
+    }
+
+    fn dots(&self) -> Option<&dyn Dots> {
+        Some(self)
+    }
+}
+
+impl Lookups for Scalar {
+    fn table(&self, entries: [u8; 16]) -> TokenStream {
+        let entries = entries.map(proc_macro2::Literal::u8_unsuffixed);
+        quote!([#(#entries),*])
+    }
+
+    fn lookup(&self, table: TokenStream, indices: TokenStream) -> TokenStream {
+        quote!(lookup(&#table, #indices))
+    }
+
+    fn expand(&self, pointer: TokenStream, nibble: usize) -> TokenStream {
+        let nibble = proc_macro2::Literal::usize_unsuffixed(nibble);
+        quote!(expand(#pointer.read() >> (4 * #nibble)))
+    }
+
+    fn xor(&self, a: TokenStream, b: TokenStream) -> TokenStream {
+        quote!(#a ^ #b)
+    }
+
+    fn add_bytes(&self, a: TokenStream, b: TokenStream) -> TokenStream {
+        quote!(add_bytes(#a, #b))
+    }
+
+    fn sub_bytes(&self, a: TokenStream, b: TokenStream) -> TokenStream {
+        quote!(sub_bytes(#a, #b))
+    }
+}
+
+impl Dots for Scalar {
+    fn dot(&self, sum: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
+        quote!(dot(#sum, #codes, #activations))
+    }
+
+    fn unsigned(&self) -> bool {
+        true
     }
 }

@@ -1,6 +1,6 @@
 /// Tile: 2 token(s) × 8 rows, 16 columns a turn, 1 accumulator(s) an output.
 /// Weights: layout `t200_n8k16`.
-/// A turn: 256 products of weights and activations by 1 loads, 4 ands, 3 shifts, 8 broadcasts, 8 multiply-adds, 10 adds.
+/// A turn: 256 products of weights and activations by 1 loads, 4 ands, 8 broadcasts, 8 multiply-adds, 3 shifts, 2 widenings.
 ///
 /// # Safety
 /// The machine has the features enabled here, and `args` is as [`Args`] states, for this tile.

@@ -1,6 +1,6 @@
 /// Tile: 4 token(s) × 16 rows, 64 columns a turn, 1 accumulator(s) an output.
 /// Weights: layout `t200_n16k64`.
-/// A turn: 4096 products of weights and activations by 8 loads, 32 ands, 24 shifts, 64 broadcasts, 128 multiply-adds.
+/// A turn: 4096 products of weights and activations by 8 loads, 32 ands, 64 broadcasts, 128 multiply-adds, 24 shifts.
 ///
 /// # Safety
 /// The machine has the features enabled here, and `args` is as [`Args`] states, for this tile.

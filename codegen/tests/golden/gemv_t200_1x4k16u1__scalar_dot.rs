@@ -1,6 +1,6 @@
 /// Tile: 1 token(s) × 4 rows, 16 columns a turn, 1 accumulator(s) an output.
 /// Weights: layout `t200_n4k16`.
-/// A turn: 64 products of weights and activations by 4 loads, 16 ands, 12 shifts, 4 broadcasts, 16 multiply-adds.
+/// A turn: 64 products of weights and activations by 4 loads, 16 ands, 4 broadcasts, 16 multiply-adds, 12 shifts.
 ///
 /// # Safety
 /// The machine has the features enabled here, and `args` is as [`Args`] states, for this tile.

@@ -6,12 +6,14 @@
 
 mod generated;
 mod lane;
+mod lines;
 mod packed;
 mod picks;
 pub mod reference;
 mod runnable;
 mod selection;
 pub mod self_check;
+mod tables;
 
 pub use generated::KERNELS;
 pub use packed::{MAX_K, PackError, Packed};
@@ -19,4 +21,6 @@ pub use picks::{Pick, Picks};
 pub use runnable::{Args, CallError, Kernel, Runnable, Tokens};
 pub use selection::{Choice, Force, Selection, SelectionError, Source};
 
-pub use tritune_codegen::{Isa, KernelId, Layout, Method, NameError, Op, Tile, Weights};
+pub use tables::{Tables, TokenTables};
+pub(crate) use tables::fill as fill_tables;
+pub use tritune_codegen::{Cell, Isa, KernelId, Layout, Method, NameError, Op, Operand, Tile, Weights};

@@ -1,18 +1,13 @@
 //! Weights packed into a layout.
 
-use tritune_codegen::Layout;
+use tritune_codegen::code::LANE_BYTES;
+use tritune_codegen::{Layout, Weights};
+
+use super::lines::Lines;
 
 /// Rows longer than this are refused: within it, no kernel's 32-bit sums can overflow. The tightest is a sum of codes
 /// left in the upper bits of their byte: k / 4 terms of at most 64 · 2 · 128, which stays below 2³¹ for k < 2¹⁹.
 pub const MAX_K: usize = 1 << 18;
-
-/// The unit of allocation, so that packed weights start on a cache line.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-/// A byte of four trits 0: what pads a matrix.
-const PADDING: u8 = 0b01_01_01_01;
 
 /// A matrix of trits, packed for the kernels of one layout.
 #[derive(Clone, Debug)]
@@ -21,7 +16,7 @@ pub struct Packed {
     n: usize,
     k: usize,
     blocks: usize,
-    lines: Vec<Line>,
+    lines: Lines,
 }
 
 impl Packed {
@@ -47,7 +42,7 @@ impl Packed {
         if !layout.keeps_apart(k, block) {
             return Err(PackError::Block { layout, k, block });
         }
-        let lines = vec![Line([PADDING; 64]); layout.bytes(n, k).div_ceil(64)];
+        let lines = Lines::new(layout.bytes(n, k), padding(layout.weights));
         let mut packed = Packed { layout, n, k, blocks: k / block, lines };
         packed.fill(codes)?;
         Ok(packed)
@@ -55,19 +50,16 @@ impl Packed {
 
     fn fill(&mut self, codes: &[u8]) -> Result<(), PackError> {
         let (layout, k) = (self.layout, self.k);
-        let bytes = self.bytes_mut();
-        // A row's words in two steps lie a step of the whole panel apart (`Layout::position`).
-        let stride = Layout::K_STEP / 4 * usize::from(layout.nr);
         for (row, codes) in codes.chunks_exact(k).enumerate() {
             if let Some(column) = codes.iter().position(|&code| code > 2) {
                 return Err(PackError::Code { row, column, code: codes[column] });
             }
-            let (steps, rest) = codes.as_chunks::<{ Layout::K_STEP }>();
-            let mut last = [1; Layout::K_STEP];
-            last[..rest.len()].copy_from_slice(rest);
-            let words = steps.iter().chain((!rest.is_empty()).then_some(&last)).map(word);
-            let places = bytes[layout.position(k, row, 0).byte..].chunks_mut(stride);
-            places.zip(words).for_each(|(place, word)| place[..4].copy_from_slice(&word));
+            let bytes = self.lines.bytes_mut();
+            match layout.weights {
+                Weights::T200 => fill_row(layout, k, row, codes, bytes, |codes| (lane_t200(codes), 0)),
+                Weights::T167 => fill_row(layout, k, row, codes, bytes, lane_t167),
+                Weights::T160 => fill_row(layout, k, row, codes, bytes, |codes| (lane_t160(codes), 0)),
+            }
         }
         Ok(())
     }
@@ -99,9 +91,7 @@ impl Packed {
 
     /// Packed weights, panel after panel.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: a `Line` is 64 initialised bytes without padding.
-        let bytes = unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<u8>(), self.lines.len() * 64) };
-        &bytes[..self.layout.bytes(self.n, self.k)]
+        self.lines.bytes()
     }
 
     /// Packed weights from panel `index` on; none for the index after the last.
@@ -109,23 +99,81 @@ impl Packed {
         &self.bytes()[index * self.layout.panel_bytes(self.k)..]
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        let lines = &mut self.lines;
-        // SAFETY: as in `bytes`, and the borrow is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<u8>(), lines.len() * 64) }
-    }
-
     /// The code (trit + 1) of one weight: the slow way back, for tests and checks.
     pub fn code(&self, row: usize, column: usize) -> u8 {
         let position = self.layout.position(self.k, row, column);
-        self.bytes()[position.byte] >> position.shift & 3
+        let bit = |(byte, bit): (usize, u32)| self.bytes()[byte] >> bit & 1;
+        let signs = position.signs.map_or(0, |[low, high]| bit(low) | bit(high) << 1);
+        self.layout.weights.decode(self.bytes()[position.byte], signs, position.trit)
     }
 }
 
-/// A row's four bytes in a step: byte j holds columns j, 4 + j, 8 + j and 12 + j.
-fn word(codes: &[u8; Layout::K_STEP]) -> [u8; 4] {
-    let position = |p: usize| u32::from_le_bytes([codes[p], codes[p + 1], codes[p + 2], codes[p + 3]]);
-    (position(0) | position(4) << 2 | position(8) << 4 | position(12) << 6).to_le_bytes()
+/// The byte that pads a matrix: trits 0, and signs and counts of 0 where there are any.
+fn padding(weights: Weights) -> u8 {
+    weights.encode(&[1; 6][..weights.trits()]).0
+}
+
+/// Writes one row of `K` columns a step; `lane` makes four bytes and their signs, bit 4h + j for half h of byte j.
+fn fill_row<const K: usize>(
+    layout: Layout,
+    k: usize,
+    row: usize,
+    codes: &[u8],
+    bytes: &mut [u8],
+    lane: impl Fn(&[u8; K]) -> ([u8; LANE_BYTES], u8),
+) {
+    let (steps, rest) = codes.as_chunks::<K>();
+    let mut last = [1; K];
+    last[..rest.len()].copy_from_slice(rest);
+    let steps = steps.iter().chain((!rest.is_empty()).then_some(&last));
+    let mut negatives = 0;
+    // The same place in every turn, and in every step of a turn.
+    let (turn_steps, turn_bytes) = (usize::from(layout.kb) / K, layout.turn_bytes());
+    let (first, row_in_panel) = (layout.position(k, row, 0).byte, row % usize::from(layout.nr));
+    let panel = first - row_in_panel * LANE_BYTES;
+    for (step, codes) in steps.enumerate() {
+        let (turn, at) = (panel + step / turn_steps * turn_bytes, step % turn_steps);
+        let (lane, signs) = lane(codes);
+        bytes[turn + at * layout.step_bytes() + row_in_panel * LANE_BYTES..][..LANE_BYTES].copy_from_slice(&lane);
+        if layout.weights.has_signs() {
+            negatives += signs.count_ones();
+            let place = turn + layout.turn_codes() + 2 * at * layout.half_signs() + row_in_panel / 2;
+            let nibble = 4 * (row_in_panel % 2);
+            bytes[place] |= (signs & 15) << nibble;
+            bytes[place + layout.half_signs()] |= (signs >> 4) << nibble;
+        }
+    }
+    if let Some(place) = layout.negatives(k, row) {
+        bytes[place..][..4].copy_from_slice(&negatives.to_le_bytes());
+    }
+}
+
+/// Codes of columns 4q … 4q + 3, side by side.
+fn four(codes: &[u8], q: usize) -> u32 {
+    u32::from_le_bytes([codes[4 * q], codes[4 * q + 1], codes[4 * q + 2], codes[4 * q + 3]])
+}
+
+fn lane_t200(codes: &[u8; Weights::T200.step()]) -> [u8; LANE_BYTES] {
+    (four(codes, 0) | four(codes, 1) << 2 | four(codes, 2) << 4 | four(codes, 3) << 6).to_le_bytes()
+}
+
+fn lane_t167(codes: &[u8; Weights::T167.step()]) -> ([u8; LANE_BYTES], u8) {
+    let (mut lane, mut signs) = ([0; LANE_BYTES], 0);
+    for half in 0..2 {
+        // Numbers of 0 … 26, of which 13 is balanced ternary's 0.
+        let q = 3 * half;
+        let numbers = (four(codes, q) + 3 * four(codes, q + 1) + 9 * four(codes, q + 2)).to_le_bytes();
+        for (j, number) in numbers.into_iter().enumerate() {
+            lane[j] |= number.abs_diff(13) << (4 * half);
+            signs |= u8::from(number < 13) << (4 * half + j);
+        }
+    }
+    (lane, signs)
+}
+
+fn lane_t160(codes: &[u8; Weights::T160.step()]) -> [u8; LANE_BYTES] {
+    let byte = |j: usize| Weights::T160.encode(&[0, 1, 2, 3, 4].map(|q| codes[4 * q + j])).0;
+    [byte(0), byte(1), byte(2), byte(3)]
 }
 
 /// A matrix that cannot be packed.
@@ -192,7 +240,6 @@ pub enum PackError {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tritune_codegen::Weights;
 
     use super::*;
 
@@ -202,14 +249,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_packed_is_there(n in 1..40usize, k in 1..100usize, nr in 1..20u16, steps in 1..5u16, seed: u64) {
+        fn what_is_packed_is_there(
+            n in 1..40usize, k in 1..150usize, w in 0..3usize, pairs in 1..10u16, steps in 1..5u16, seed: u64,
+        ) {
+            let weights = Weights::ALL[w];
+            let layout = Layout { weights, nr: 2 * pairs, kb: weights.step() as u16 * steps };
             let codes: Vec<u8> =
                 (0..n * k).map(|i| ((i as u64 + 1).wrapping_mul(seed | 1) >> 40) as u8 % 3).collect();
-            let packed = Packed::new(layout(nr, 16 * steps), n, k, k, &codes).unwrap();
-            for row in 0..packed.layout().padded_n(n) {
-                for column in 0..packed.layout().padded_k(k) {
+            let packed = Packed::new(layout, n, k, k, &codes).unwrap();
+            for row in 0..layout.padded_n(n) {
+                let mut signs = 0;
+                for column in 0..layout.padded_k(k) {
                     let code = if row < n && column < k { codes[row * k + column] } else { 1 };
                     prop_assert_eq!(packed.code(row, column), code);
+                    let position = layout.position(k, row, column);
+                    if let Some(half) = position.signs.filter(|_| position.trit % 3 == 0 && column % 4 == column % 12) {
+                        let (byte, bit) = half[position.trit / 3];
+                        signs += u32::from(packed.bytes()[byte] >> bit & 1);
+                    }
+                }
+                if let Some(place) = layout.negatives(k, row) {
+                    prop_assert_eq!(&packed.bytes()[place..][..4], &signs.to_le_bytes());
                 }
             }
         }

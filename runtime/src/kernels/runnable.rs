@@ -2,24 +2,27 @@
 
 use std::ops::Range;
 
-use tritune_codegen::{KernelId, Layout};
+use tritune_codegen::code::TABLES_BYTES;
+use tritune_codegen::{KernelId, Layout, Operand};
 
 use super::packed::Packed;
+use super::tables::{self, TokenTables, Tables};
 
 /// What a generated kernel is called with.
 ///
 /// For a tile of `mr` tokens, `nr` rows and `kb` columns a turn, these ranges are valid:
-/// - `weights`: `panels · blocks · turns · nr · kb / 4` bytes, in the kernel's layout;
-/// - `activations`: for token t of `mr`, `blocks · turns · kb` values from `activations + t · stride`;
+/// - `weights`: `panels` panels of the kernel's layout, with `blocks · turns` turns of `kb` columns each;
+/// - `activations`: for token t of `mr`, `blocks · turns · kb` values from `activations + t · stride`; for lookups, the
+///   tables of as many columns, `stride` bytes apart;
 /// - `sums`: `mr · blocks` values, the sum of the activations of token t in block b at `t · blocks + b`;
 /// - `out`: `panels · blocks · mr · nr` values, written in this order: panel, block, token, row.
 #[derive(Debug)]
 pub struct Args {
     /// First panel of packed weights.
     pub weights: *const u8,
-    /// First token's int8 activations.
+    /// First token's int8 activations, or tables.
     pub activations: *const i8,
-    /// Values from one token's activations to the next one's.
+    /// Values from one token's activations (or bytes from its tables) to the next one's.
     pub stride: usize,
     /// Sums of activations, `[mr, blocks]`.
     pub sums: *const i32,
@@ -51,7 +54,7 @@ impl Kernel {
 
     /// The kernel as something that can be called, if this machine has its instruction set.
     pub fn detect(&'static self) -> Option<Runnable> {
-        self.id.isa.detected().then_some(Runnable(self))
+        self.id.detected().then_some(Runnable(self))
     }
 
     /// Calls the generated function.
@@ -73,6 +76,8 @@ pub struct Tokens<'a> {
     pub stride: usize,
     /// Sum of the values of token t in block b at `t · blocks + b`.
     pub sums: &'a [i32],
+    /// Tables of the same tokens, for kernels that read those instead; empty where none does.
+    pub tables: TokenTables<'a>,
 }
 
 /// A kernel that this machine can run: only [`Kernel::detect`] makes one.
@@ -100,6 +105,18 @@ impl Runnable {
         self.0.source_hash
     }
 
+    /// The tables that it reads of `values`, its tokens' rows of `k` activations `stride` values apart; none where it
+    /// reads the rows.
+    ///
+    /// # Panics
+    /// Where `values` is too short.
+    pub fn tables(&self, values: &[i8], stride: usize, k: usize) -> Tables {
+        match self.id().operand() {
+            Operand::Rows => Tables::default(),
+            Operand::Tables(weights) => Tables::new(weights, values, stride, self.tokens(), k),
+        }
+    }
+
     /// Integers that [`Runnable::products`] writes for `panels` panels of `weights`.
     pub fn outputs(&self, weights: &Packed, panels: usize) -> usize {
         panels * weights.blocks() * self.tokens() * usize::from(self.id().tile.nr)
@@ -122,14 +139,21 @@ impl Runnable {
         if layout != kernel.layout() {
             return Err(CallError::Layout { kernel, found: layout });
         }
-        let row = layout.padded_k(weights.k());
+        let columns = layout.padded_k(weights.k());
         let mr = self.tokens();
+        let (activations, stride, row, found) = match kernel.operand() {
+            Operand::Rows => (tokens.values.as_ptr(), tokens.stride, columns, tokens.values.len()),
+            Operand::Tables(code) => {
+                let TokenTables { bytes, stride } = tokens.tables;
+                (bytes.as_ptr().cast(), stride, tables::groups(code, columns) * TABLES_BYTES, bytes.len())
+            }
+        };
         // Lengths that cannot be counted are longer than any slice.
-        let activations = (mr - 1).checked_mul(tokens.stride).and_then(|last| last.checked_add(row));
+        let all = (mr - 1).checked_mul(stride).and_then(|last| last.checked_add(row)).unwrap_or(usize::MAX);
         for (what, need, found) in [
             ("panels", panels.end.max(panels.start), weights.panels()),
-            ("activations from one token to the next", row, if mr > 1 { tokens.stride } else { row }),
-            ("activations", activations.unwrap_or(usize::MAX), tokens.values.len()),
+            ("activations from one token to the next", row, if mr > 1 { stride } else { row }),
+            ("activations or bytes of tables", all, found),
             ("sums", mr * weights.blocks(), tokens.sums.len()),
         ] {
             if found < need {
@@ -142,17 +166,17 @@ impl Runnable {
         }
         let args = Args {
             weights: weights.panel(panels.start).as_ptr(),
-            activations: tokens.values.as_ptr(),
-            stride: tokens.stride,
+            activations,
+            stride,
             sums: tokens.sums.as_ptr(),
             out: out.as_mut_ptr(),
             panels: panels.len(),
             blocks: weights.blocks(),
-            turns: row / weights.blocks() / usize::from(kernel.tile.kb),
+            turns: columns / weights.blocks() / usize::from(kernel.tile.kb),
         };
         // SAFETY: a `Runnable` exists only where the machine has the kernel's features. `weights` is in its layout, in
-        // which `Packed` holds `panels · nr · padded k / 4` bytes, blocks cutting padded k into whole turns, and `panels`
-        // lies within it. What `Args` states of the other ranges was compared above, without overflow: counts of
+        // which `Packed` holds `panels` panels of padded k, blocks cutting that into whole turns, and `panels` lies within
+        // it. What `Args` states of the other ranges was compared above, without overflow: counts of
         // panels, blocks and rows are those of a matrix in memory, and the product with the stride is checked.
         unsafe { self.0.call(&args) };
         Ok(())

@@ -158,7 +158,7 @@ impl Selection {
     pub fn isas(&self) -> Vec<Isa> {
         match self.force {
             Some(Force::Isa(isa)) | Some(Force::Kernel(KernelId { isa, .. })) => {
-                std::iter::successors(Some(isa), |isa| isa.below()).collect()
+                isa.descent().collect()
             }
             None => Isa::here().into_iter().rev().collect(),
         }
@@ -220,12 +220,15 @@ impl Selection {
         let source = |isa| self.force.map_or(Source::Default(isa), Source::Forced);
         for isa in &isas {
             let menu = DEFAULTS.iter().copied().filter(|id| id.isa == *isa && fits(id)).collect();
-            menus.push((source(*isa), menu));
+            menus.push((source(*isa), self.complete(menu, &isas)));
         }
-        // What no default fits: any kernel that keeps the blocks apart.
+        // What no default fits: all kernels of the first layout that keeps the blocks apart.
         for isa in &isas {
-            let first = self.table.iter().map(|kernel| kernel.id).find(|id| id.isa == *isa && fits(id));
-            menus.extend(first.map(|id| (source(*isa), self.complete(vec![id], &isas))));
+            let own = || self.table.iter().map(|kernel| kernel.id).filter(|id| id.isa == *isa);
+            if let Some(layout) = own().find(fits).map(|id| id.layout()) {
+                let menu = own().filter(|id| id.layout() == layout).collect();
+                menus.push((source(*isa), self.complete(menu, &isas)));
+            }
         }
         menus
     }
@@ -315,8 +318,7 @@ mod tests {
     }
 
     fn best_default() -> KernelId {
-        let isa = *Isa::here().last().unwrap();
-        *DEFAULTS.iter().find(|id| id.isa == isa && id.tile.mr == 1).unwrap()
+        *DEFAULTS.iter().find(|id| id.isa.detected() && id.tile.mr == 1).unwrap()
     }
 
     #[test]
@@ -359,7 +361,8 @@ mod tests {
         }
         for isa in Isa::here() {
             let choice = Selection::new(Some(Force::Isa(isa)), 1).unwrap().choose(100, 300, 300).unwrap();
-            assert!(choice.kernels().iter().all(|kernel| kernel.id().isa == isa));
+            assert!(choice.kernels().iter().any(|kernel| kernel.id().isa == isa));
+            assert!(choice.kernels().iter().all(|kernel| isa.extends(kernel.id().isa)));
         }
     }
 
@@ -376,7 +379,8 @@ mod tests {
 
     #[test]
     fn picks_of_this_machine_come_first_where_they_fit() {
-        let (slow, isa) = (DEFAULTS.iter().find(|id| id.isa == Isa::Scalar).unwrap(), best_default().isa);
+        let slow = DEFAULTS.iter().find(|id| id.isa == Isa::Scalar).unwrap();
+        let isa = DEFAULTS.iter().find(|id| id.isa.detected()).unwrap().isa;
         let pick = Box::leak(Box::new(super::super::Pick {
             machine: "here",
             n: 100,
@@ -411,17 +415,20 @@ mod tests {
         let kernels = Vec::leak(vec![wide]);
         let pick = super::super::Pick { machine: "here", n: 64, k: 320, threads: 1, kernels };
         let picks = Picks::from_iter([&*Box::leak(Box::new(pick))]);
-        let error = Selection::of(KERNELS, None, 1, picks).unwrap().choose(64, 320, 32).unwrap_err();
+        let error = Selection::of(KERNELS, None, 1, picks).unwrap().choose(64, 320, 16).unwrap_err();
         assert!(error.to_string().contains("tuned on here"), "{error}");
         let forced = Selection::of(KERNELS, Some(Force::Kernel(wide)), 1, Picks::default()).unwrap();
-        assert!(forced.choose(64, 320, 32).unwrap_err().to_string().contains("blocks of 32"));
+        assert!(forced.choose(64, 320, 16).unwrap_err().to_string().contains("blocks of 16"));
     }
 
     #[test]
     fn blocks_find_a_kernel_whose_turns_do_not_straddle_them() {
         let selection = Selection::new(None, 1).unwrap();
-        let choice = selection.choose(64, 512, 256).unwrap();
-        assert_eq!(256 % usize::from(choice.layout().kb), 0);
+        for block in [32, 64, 128, 256] {
+            let choice = selection.choose(64, 512, block).unwrap();
+            assert_eq!(block % usize::from(choice.layout().kb), 0);
+            assert!(choice.kernel(512).tokens() > 1, "prompts are computed together");
+        }
         // No kernel has turns of 8.
         assert!(selection.choose(64, 512, 8).unwrap_err().to_string().contains("each 8"));
     }

@@ -79,6 +79,13 @@ pub fn project<const N: usize>(
     if outputs.iter().any(|(linear, _)| matches!(linear, Linear::Ternary(_))) {
         x.quantize(pool)?;
     }
+    for (linear, _) in &outputs {
+        if let Linear::Ternary(ternary) = linear
+            && let Some((weights, token)) = ternary.tables(x.m())
+        {
+            x.tabulate(pool, weights, token);
+        }
+    }
     let (x, threads) = (&*x, pool.threads());
     let outputs = outputs.map(|(linear, y)| (linear, linear.piece(threads), Parts::new(y)));
     let failure = Mutex::new(None);

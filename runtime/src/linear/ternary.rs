@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::LinearError;
 use super::activations::{self, Activations};
-use crate::kernels::{Choice, PackError, Packed, Runnable, Selection, Tokens};
+use crate::kernels::{Choice, Operand, PackError, Packed, Runnable, Selection, Tokens, Weights};
 use crate::quant::trits::{Scales, Trits};
 use crate::threads::Parts;
 
@@ -75,6 +75,19 @@ impl Ternary {
         self.choice = choice;
     }
 
+    /// The tables that its kernels read of `m` tokens, and the first token that they are read of.
+    pub(super) fn tables(&self, m: usize) -> Option<(Weights, usize)> {
+        let mut token = 0;
+        while token < m {
+            let kernel = self.choice.kernel(m - token);
+            if let Operand::Tables(weights) = kernel.id().operand() {
+                return Some((weights, token));
+            }
+            token += kernel.tokens();
+        }
+        None
+    }
+
     /// Output rows.
     pub fn n(&self) -> usize {
         self.weights.n()
@@ -124,8 +137,12 @@ impl Ternary {
                 if out.len() < len {
                     out.resize(len, 0);
                 }
-                let tokens =
-                    Tokens { values: x.quantized(token), stride: x.stride(), sums: self.sums(x, token, mr, sums) };
+                let tokens = Tokens {
+                    values: x.quantized(token),
+                    stride: x.stride(),
+                    sums: self.sums(x, token, mr, sums),
+                    tables: x.tables(kernel.id().operand(), token),
+                };
                 kernel.products(&self.weights, panels.clone(), tokens, &mut out[..len])?;
                 self.scale(x, token, kernel, panels.clone(), &out[..len], y);
                 token += mr;

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-pub use bandwidth::bandwidth;
+pub use bandwidth::{Stream, bandwidth};
 pub use bench::{Bench, BenchError, cold_pool};
 
 use tritune_codegen::{Isa, KernelId, Layout};

@@ -1,0 +1,99 @@
+//! The loops that all kernels share: panels of rows, blocks of columns, turns.
+//!
+//! ```text
+//! for panel of nr rows
+//!   for block of columns            one, unless weights have a scale per block
+//!     begin: sums = 0
+//!     for turn of kb columns: what the template does
+//!     finish: one integer for each output
+//! ```
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote};
+
+use super::literal;
+use crate::kernel::{KernelId, Operand};
+
+/// The parts of a kernel that its template fills in.
+pub(super) struct Nest<'a> {
+    pub(super) id: &'a KernelId,
+    /// Constants, and what is made ready once.
+    pub(super) before: TokenStream,
+    pub(super) begin: TokenStream,
+    pub(super) turn: TokenStream,
+    /// Tokens from one that has a pointer of its own to the next.
+    pub(super) apart: usize,
+    /// What a token's pointer moves by in a turn, in elements of it.
+    pub(super) advance: usize,
+    /// Ends with all outputs of the block stored from `out` on.
+    pub(super) finish: TokenStream,
+    /// What is undone at the end.
+    pub(super) after: TokenStream,
+}
+
+/// The pointer to what a kernel reads of token `t`: its activations or tables.
+pub(super) fn x(token: usize) -> Ident {
+    format_ident!("x{token}")
+}
+
+impl Nest<'_> {
+    pub(super) fn emit(self) -> TokenStream {
+        let Nest { id, before, begin, turn, apart, advance, finish, after } = self;
+        let tokens = usize::from(id.tile.mr);
+        let layout = id.layout();
+        let first = x(0);
+        let pointers = || (0..tokens).step_by(apart);
+        let distance = match apart {
+            1 => quote!(args.stride),
+            _ => {
+                let apart = literal(apart);
+                quote!(#apart * args.stride)
+            }
+        };
+        let others: TokenStream = pointers()
+            .skip(1)
+            .map(|token| {
+                let (x, before) = (x(token), x(token - apart));
+                quote!(let mut #x = #before.add(#distance);)
+            })
+            .collect();
+        let (advance, turn_bytes) = (literal(advance), literal(layout.turn_bytes()));
+        let advances: TokenStream = pointers()
+            .map(|token| {
+                let x = x(token);
+                quote!(#x = #x.add(#advance);)
+            })
+            .collect();
+        let outputs = literal(tokens * usize::from(layout.nr));
+        let trailer = match layout.trailer_bytes() {
+            0 => quote!(),
+            bytes => {
+                let bytes = literal(bytes);
+                quote!(weights = weights.add(#bytes);)
+            }
+        };
+        // Tables hold no sums, and nothing else is told apart by its block.
+        let block = format_ident!("{}", if id.operand() == Operand::Rows { "block" } else { "_block" });
+        quote! {
+            #before
+            let mut weights = args.weights;
+            let mut out = args.out;
+            for _panel in 0..args.panels {
+                let mut #first = args.activations;
+                #others
+                for #block in 0..args.blocks {
+                    #begin
+                    for _turn in 0..args.turns {
+                        #turn
+                        weights = weights.add(#turn_bytes);
+                        #advances
+                    }
+                    #finish
+                    out = out.add(#outputs);
+                }
+                #trailer
+            }
+            #after
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Tables for lookups: what each group of trits makes of a token's activations, computed once for all rows of weights.
+//!
+//! A table has 16 entries, one for each index of two trits (t200) or one for each class of three (t167): the sum of two
+//! or three activations with those trits, plus a bias that lifts all sums above 0. Tables of the four bytes of a lane lie
+//! together, their low bytes before their high ones ([`TABLES_BYTES`]).
+
+use tritune_codegen::code::{LANE_BYTES, TABLE_ENTRIES, TABLES_BYTES};
+use tritune_codegen::{MAX_KB, Weights};
+
+use super::lines::Lines;
+
+/// The tables of some tokens.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    lines: Lines,
+    stride: usize,
+}
+
+impl Tables {
+    /// Bytes of the tables of one token, whose rows may be padded to any layout's taste.
+    ///
+    /// # Panics
+    /// Where nothing is looked up in tables for `weights`.
+    pub fn stride(weights: Weights, k: usize) -> usize {
+        groups(weights, k + usize::from(MAX_KB)) * TABLES_BYTES
+    }
+
+    /// Room for the tables of `m` tokens of `k` activations; what they hold is unspecified.
+    ///
+    /// # Panics
+    /// Where nothing is looked up in tables for `weights`.
+    pub fn reserve(&mut self, weights: Weights, m: usize, k: usize) -> &mut [u8] {
+        self.stride = Tables::stride(weights, k);
+        let len = m * self.stride;
+        if self.lines.bytes().len() < len {
+            self.lines = Lines::new(len, 0);
+        }
+        &mut self.lines.bytes_mut()[..len]
+    }
+
+    /// The tables of `m` tokens, whose `k` activations begin `stride` values apart.
+    ///
+    /// # Panics
+    /// Where `values` is too short, or nothing is looked up in tables for `weights`.
+    pub fn new(weights: Weights, values: &[i8], stride: usize, m: usize, k: usize) -> Self {
+        let mut tables = Tables::default();
+        let bytes = tables.reserve(weights, m, k);
+        for (token, bytes) in bytes.chunks_exact_mut(Tables::stride(weights, k)).enumerate() {
+            fill(weights, &values[token * stride..][..k], bytes);
+        }
+        tables
+    }
+
+    /// The tables from `token` on.
+    pub fn from(&self, token: usize) -> TokenTables<'_> {
+        TokenTables { bytes: &self.lines.bytes()[token * self.stride..], stride: self.stride }
+    }
+}
+
+/// The tables of some tokens, as a kernel reads them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokenTables<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Bytes from one token's tables to the next one's.
+    pub(super) stride: usize,
+}
+
+/// Groups of four tables for `k` columns.
+pub(super) fn groups(weights: Weights, k: usize) -> usize {
+    k.div_ceil(LANE_BYTES * trits(weights))
+}
+
+fn trits(weights: Weights) -> usize {
+    weights.trits_an_index().expect("tables are asked for where something is looked up")
+}
+
+/// Builds the tables of one token.
+pub(crate) fn fill(weights: Weights, values: &[i8], bytes: &mut [u8]) {
+    match trits(weights) {
+        2 => fill_groups::<2>(const { &trits_of(Weights::T200) }, Weights::T200.bias(), values, bytes),
+        _ => fill_groups::<3>(const { &trits_of(Weights::T167) }, Weights::T167.bias(), values, bytes),
+    }
+}
+
+/// The trits of every index.
+const fn trits_of<const D: usize>(weights: Weights) -> [[i16; TABLE_ENTRIES]; D] {
+    let mut trits = [[0; TABLE_ENTRIES]; D];
+    let mut at = 0;
+    while at < D * TABLE_ENTRIES {
+        trits[at % D][at / D] = weights.index_trit(at / D, at % D);
+        at += 1;
+    }
+    trits
+}
+
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn fill_groups<const D: usize>(trits: &[[i16; TABLE_ENTRIES]; D], bias: i16, values: &[i8], bytes: &mut [u8]) {
+    let (groups, _) = bytes.as_chunks_mut::<TABLES_BYTES>();
+    for (group, bytes) in groups.iter_mut().enumerate() {
+        // Columns beyond the last count nothing.
+        let column = |c: usize| values.get(group * LANE_BYTES * D + c).map_or(0, |&x| i16::from(x));
+        for byte in 0..LANE_BYTES {
+            let x: [i16; D] = std::array::from_fn(|d| column(LANE_BYTES * d + byte));
+            let mut sums = [bias; TABLE_ENTRIES];
+            for (trits, x) in trits.iter().zip(x) {
+                sums.iter_mut().zip(trits).for_each(|(sum, trit)| *sum += trit * x);
+            }
+            let (low, high) = bytes.split_at_mut(TABLES_BYTES / 2);
+            let at = byte * TABLE_ENTRIES..(byte + 1) * TABLE_ENTRIES;
+            low[at.clone()].iter_mut().zip(sums).for_each(|(low, sum)| *low = sum as u8);
+            high[at].iter_mut().zip(sums).for_each(|(high, sum)| *high = (sum >> 8) as u8);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_sums_with_their_bias() {
+        for weights in [Weights::T200, Weights::T167] {
+            let d = trits(weights);
+            for x in [[-128; 50], [127; 50], std::array::from_fn(|i| (i * 37) as i8)] {
+                let tables = Tables::new(weights, &x, 50, 1, 50);
+                for (group, bytes) in tables.from(0).bytes.chunks_exact(TABLES_BYTES).enumerate() {
+                    for (byte, entry) in (0..4).flat_map(|byte| (0..TABLE_ENTRIES).map(move |entry| (byte, entry))) {
+                        let column = |i: usize| x.get(group * 4 * d + 4 * i + byte).map_or(0, |&x| i16::from(x));
+                        let sum: i16 = (0..d).map(|i| weights.index_trit(entry, i) * column(i)).sum();
+                        let at = byte * TABLE_ENTRIES + entry;
+                        let found = i16::from_le_bytes([bytes[at], bytes[at + TABLES_BYTES / 2]]);
+                        assert_eq!(found, sum + weights.bias(), "{weights}: entry {entry} of byte {byte}, group {group}");
+                        assert!((0..=2 * weights.bias()).contains(&found));
+                    }
+                }
+            }
+        }
+    }
+}
