@@ -206,12 +206,12 @@ impl KernelId {
             return (mr % 2 != 0 || nr % 4 != 0 || kb % 8 != 0)
                 .then(|| "mr is even, nr a multiple of 4 and kb of 8".into());
         }
-        let (tokens, rows) = (mr / AMX_SIDE, nr / AMX_SIDE);
         let columns = amx_columns(self.weights);
-        if mr % AMX_SIDE != 0 || nr % AMX_SIDE != 0 || kb % columns != 0 {
+        if self.op == Op::Gemm && mr % AMX_SIDE != 0 || nr % AMX_SIDE != 0 || kb % columns != 0 {
             return Some(format!("mr and nr are multiples of {AMX_SIDE}, kb of {columns}"));
         }
-        let registers = tokens * rows + rows + 1;
+        let (tokens, rows) = (mr.div_ceil(AMX_SIDE), nr / AMX_SIDE);
+        let registers = tokens * rows + tokens.min(rows) + 1;
         (registers > AMX_REGISTERS).then(|| format!("{registers} tiles are needed, and there are {AMX_REGISTERS}"))
     }
 }
@@ -219,7 +219,7 @@ impl KernelId {
 /// How many `vpmaddubsw` results (each at most 2 · 2 · 128 = 512 in magnitude) a 16-bit lane takes: 63 · 512 < 2¹⁵.
 pub const MAD_MAX_TERMS: u16 = 63;
 
-/// Tokens and rows of an AMX tile of products.
+/// Rows of an AMX tile of products, and its tokens where there are as many.
 pub const AMX_SIDE: u16 = 16;
 /// Columns of an AMX tile of operands, 64 at most: whole steps.
 pub const fn amx_columns(weights: Weights) -> u16 {
@@ -393,7 +393,7 @@ mod tests {
     fn impossible_kernels_say_why() {
         for (name, why) in [
             ("gemv_t200_1x16k64u4__avx2_dot", "no gemv of t200 by method dot"),
-            ("gemv_t200_1x16k64u1__amx_tile", "no gemv"),
+            ("gemv_t160_1x16k80u1__amx_tile", "no gemv of t160"),
             ("gemm_t160_1x16k64u1__avx2_mad", "no gemm of t160"),
             ("gemv_t167_1x32k64u1__avx2_lut", "multiple of 24"),
             ("gemv_t167_1x16k96u1__avx2_lut", "multiple of the 32"),

@@ -41,7 +41,7 @@ const LINES: &[Line] = {
         Line { isa: Avx512Bw,   method: Lut,  ops: GEMV, weights: &[T167] },
         Line { isa: Avx512Vnni, method: Dot,  ops: BOTH, weights: &[T200, T167] },
         Line { isa: Avx512Vnni, method: Lut,  ops: GEMV, weights: &[T167] },
-        Line { isa: Amx,        method: Tile, ops: GEMM, weights: &[T200, T167] },
+        Line { isa: Amx,        method: Tile, ops: BOTH, weights: &[T200, T167] },
         Line { isa: Neon,       method: Mad,  ops: BOTH, weights: &[T200, T167] },
         Line { isa: Neon,       method: Lut,  ops: GEMV, weights: &[T167] },
         Line { isa: NeonDot,    method: Dot,  ops: BOTH, weights: &[T200, T167] },

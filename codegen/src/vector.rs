@@ -50,6 +50,11 @@ pub trait Lowering {
     /// Stores the lanes at `pointer`.
     fn store(&self, pointer: TokenStream, a: TokenStream) -> TokenStream;
 
+    /// Asks for the line at `pointer`, which may be anywhere, to be brought into a cache. `None` where nothing does.
+    fn prefetch(&self, pointer: TokenStream, cache: Cache) -> Option<TokenStream> {
+        let _ = (pointer, cache);
+        None
+    }
     /// For codes of several trits: what decodes them by looking up bytes. `None` where nothing does.
     fn lookups(&self) -> Option<&dyn Lookups> {
         None
@@ -83,6 +88,15 @@ pub trait Lowering {
     fn tiles(&self) -> Option<&dyn Tiles> {
         None
     }
+}
+
+/// A cache to bring weights into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// The smallest.
+    First,
+    /// The next.
+    Second,
 }
 
 /// Bytes looked up by bytes.
@@ -182,9 +196,9 @@ pub trait Pairs {
 
 /// Products in tile registers, which are named by their numbers.
 pub trait Tiles {
-    /// Shapes the tiles: the first `sums` hold products, 16 tokens by 16 rows; the next `codes` hold codes, four columns
-    /// of 16 rows in each of theirs; the last holds 16 rows of `columns` activations.
-    fn configure(&self, sums: usize, codes: usize, columns: usize) -> TokenStream;
+    /// Shapes the tiles, so many of each kind: the first hold sums, `tokens` (16 at most) by 16 rows; the next hold codes,
+    /// four columns of 16 rows in each of theirs; the last hold `columns` activations of each token.
+    fn configure(&self, tokens: usize, counts: [usize; 3], columns: usize) -> TokenStream;
     /// Gives the tiles back.
     fn release(&self) -> TokenStream;
     /// Sets a tile to zero.

@@ -2,10 +2,11 @@
 //!
 //! Each round times every kernel once, and between them a read of as many bytes by the same threads: what is printed are
 //! medians over rounds, and medians of the ratios within rounds. Weights are cold in every pass, tables for lookups are
-//! built in every pass, and every kernel is compared with the reference before it is timed.
+//! built in every pass, and every kernel is compared with the reference before it is timed. A `--pool` of fewer bytes shows
+//! what kernels do from caches.
 //!
 //! ```text
-//! cargo bench -p tritune --bench limits -- [--shape NxK]… [--threads 1,2] [--rounds R] [--tokens M] KERNEL…
+//! cargo bench -p tritune --bench limits -- [--shape NxK]… [--threads 1,2] [--rounds R] [--tokens M] [--pool BYTES] KERNEL…
 //! ```
 
 use std::process::ExitCode;
@@ -30,12 +31,13 @@ struct Arguments {
     threads: Vec<usize>,
     rounds: usize,
     tokens: usize,
+    pool: Option<usize>,
     kernels: Vec<KernelId>,
 }
 
 fn arguments() -> Result<Arguments, String> {
     let mut found =
-        Arguments { shapes: Vec::new(), threads: vec![1, 2], rounds: 15, tokens: TOKENS, kernels: Vec::new() };
+        Arguments { shapes: vec![], threads: vec![1, 2], rounds: 15, tokens: TOKENS, pool: None, kernels: vec![] };
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
@@ -45,6 +47,7 @@ fn arguments() -> Result<Arguments, String> {
             "--threads" => found.threads = value()?.split(',').map(number).collect::<Result<_, _>>()?,
             "--rounds" => found.rounds = number(&value()?)?.max(1),
             "--tokens" => found.tokens = number(&value()?)?.max(1),
+            "--pool" => found.pool = Some(number(&value()?)?),
             name => found.kernels.push(name.parse().map_err(|error| format!("{error}"))?),
         }
     }
@@ -66,7 +69,7 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     if let Some(missing) = arguments.kernels.iter().find(|id| !ids.contains(id)) {
         return Err(format!("{missing} is not compiled in, or this machine does not run it"));
     }
-    let pool_bytes = cold_pool(&Machine::detect([]));
+    let pool_bytes = arguments.pool.unwrap_or_else(|| cold_pool(&Machine::detect([])));
     let mut stream = Stream::default();
     println!("| shape | threads | kernel | m | µs | GB/s | of read | Gweights/s | GMAC/s |");
     println!("|---|---|---|---|---|---|---|---|---|");

@@ -22,17 +22,17 @@ impl Amx {
             struct Buffers<const N: usize>([u8; N]);
 
             /// `ldtilecfg`'s operand: palette 1; from 16 on the bytes in a row and from 48 on the rows of each tile.
-            const fn shapes(sums: usize, codes: usize, columns: usize) -> Buffers<64> {
+            const fn shapes(tokens: usize, [sums, codes, activations]: [usize; 3], columns: usize) -> Buffers<64> {
                 let mut config = [0; 64];
                 config[0] = 1;
                 let mut tile = 0;
-                while tile <= sums + codes {
+                while tile < sums + codes + activations {
                     let (bytes, rows) = if tile < sums {
-                        (64, 16)
+                        (64, tokens)
                     } else if tile < sums + codes {
                         (64, columns / 4)
                     } else {
-                        (columns, 16)
+                        (columns, tokens)
                     };
                     config[16 + 2 * tile] = bytes as u8;
                     config[48 + tile] = rows as u8;
@@ -125,12 +125,14 @@ fn number(tile: usize) -> Literal {
 }
 
 impl Tiles for Amx {
-    fn configure(&self, sums: usize, codes: usize, columns: usize) -> TokenStream {
-        let text = format!("Tiles 0..{sums} hold sums, then {codes} codes, then one activations.");
-        let [sums, codes, columns] = [sums, codes, columns].map(Literal::usize_unsuffixed);
+    fn configure(&self, tokens: usize, counts: [usize; 3], columns: usize) -> TokenStream {
+        let [sums, codes, activations] = counts;
+        let text = format!("{sums} tiles hold sums, then {codes} codes, then {activations} activations.");
+        let [tokens, columns] = [tokens, columns].map(Literal::usize_unsuffixed);
+        let counts = counts.map(Literal::usize_unsuffixed);
         quote! {
             comment!(#text);
-            static SHAPES: Buffers<64> = shapes(#sums, #codes, #columns);
+            static SHAPES: Buffers<64> = shapes(#tokens, [#(#counts),*], #columns);
             configure(&SHAPES);
         }
     }

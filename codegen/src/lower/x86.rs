@@ -6,7 +6,7 @@ use quote::quote;
 use super::amx::Amx;
 use super::{bits_literal, byte_literal, intrinsic};
 use crate::isa::Isa;
-use crate::vector::{Dots, Halves, Lookups, Lowering, Permutes, Shuffles, Tiles};
+use crate::vector::{Cache, Dots, Halves, Lookups, Lowering, Permutes, Shuffles, Tiles};
 
 /// One instruction set of the family.
 pub(crate) struct X86 {
@@ -210,6 +210,14 @@ impl Lowering for X86 {
     fn store(&self, pointer: TokenStream, a: TokenStream) -> TokenStream {
         let store = self.whole("storeu");
         quote!(#store(#pointer.cast(), #a))
+    }
+
+    fn prefetch(&self, pointer: TokenStream, cache: Cache) -> Option<TokenStream> {
+        let hint = match cache {
+            Cache::First => quote!(_MM_HINT_T0),
+            Cache::Second => quote!(_MM_HINT_T1),
+        };
+        Some(quote!(_mm_prefetch::<#hint>(#pointer.cast())))
     }
 
     fn lookups(&self) -> Option<&dyn Lookups> {

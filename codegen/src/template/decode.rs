@@ -22,7 +22,7 @@ pub(super) struct Decoder {
     v: &'static dyn Lowering,
     layout: Layout,
     lanes: usize,
-    /// For t200: the first positions in a byte, whose codes are masked but not shifted; at least the lowest.
+    /// For t200: the positions in a byte that codes may be at, 1, 2 or 4 of them: higher ones are shifted there.
     in_place: usize,
 }
 
@@ -123,12 +123,16 @@ impl Decoder {
 
     fn two_bits(&self, w: TokenStream, q: usize, tally: &mut Tally) -> TokenStream {
         tally.count("ands");
-        if q < self.in_place {
-            let mask = format_ident!("mask{q}");
-            return self.v.and(w, quote!(#mask));
-        }
-        tally.count("shifts");
-        self.v.and(self.v.shift_right(w, 2 * q as u32), quote!(mask0))
+        let mask = format_ident!("mask{}", q % self.in_place);
+        let shifted = match q - q % self.in_place {
+            0 => w,
+            positions => {
+                // Once for all positions that are shifted as far.
+                tally.counts("shifts", usize::from(q % self.in_place == 0));
+                self.v.shift_right(w, 2 * positions as u32)
+            }
+        };
+        self.v.and(shifted, quote!(#mask))
     }
 
     /// Classes and signs of one half of every byte.

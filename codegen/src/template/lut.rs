@@ -18,7 +18,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
-use super::nest::{Nest, x};
+use super::nest::{Nest, prefetch, x};
 use super::{Kernel, Tally, offset};
 use crate::code::{LANE_BYTES, TABLE_ENTRIES, TABLES_BYTES};
 use crate::kernel::KernelId;
@@ -32,6 +32,7 @@ const PLANES: usize = 4;
 pub(super) fn kernel(id: &KernelId) -> Option<Kernel> {
     let v = lowering(id.isa);
     let lut = Lut {
+        id: *id,
         v,
         shuffles: v.shuffles()?,
         layout: id.layout(),
@@ -57,6 +58,7 @@ pub(super) fn kernel(id: &KernelId) -> Option<Kernel> {
 }
 
 struct Lut {
+    id: KernelId,
     v: &'static dyn Lowering,
     shuffles: &'static dyn Shuffles,
     layout: Layout,
@@ -114,9 +116,11 @@ impl Lut {
             })
             .collect();
         let columns = self.layout.step();
-        for step in 0..usize::from(self.layout.kb) / columns {
+        let steps = usize::from(self.layout.kb) / columns;
+        for step in 0..steps {
             let text = format!("Columns {}..{} of the turn.", step * columns, (step + 1) * columns);
             code.extend(quote!(comment!(#text);));
+            code.extend(prefetch(&self.id, step, steps));
             for group in 0..self.groups {
                 let planes = [0, 1, 2, 3].map(|plane| {
                     let name = self.plane(group, plane);

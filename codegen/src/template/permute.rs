@@ -16,7 +16,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
-use super::nest::{Nest, x};
+use super::nest::{Nest, prefetch, x};
 use super::{Kernel, Tally, offset};
 use crate::code::{LANE_BYTES, TABLES_BYTES};
 use crate::kernel::KernelId;
@@ -27,6 +27,7 @@ use crate::vector::{Dots, Lowering, Permutes, lowering};
 pub(super) fn kernel(id: &KernelId) -> Option<Kernel> {
     let v = lowering(id.isa);
     let permute = Permute {
+        id: *id,
         v,
         dots: v.dots()?,
         permutes: v.permutes()?,
@@ -53,6 +54,7 @@ pub(super) fn kernel(id: &KernelId) -> Option<Kernel> {
 }
 
 struct Permute {
+    id: KernelId,
     v: &'static dyn Lowering,
     dots: &'static dyn Dots,
     permutes: &'static dyn Permutes,
@@ -96,9 +98,11 @@ impl Permute {
     fn turn(&self, tally: &mut Tally) -> TokenStream {
         let mut code = TokenStream::new();
         let columns = self.layout.step();
-        for step in 0..usize::from(self.layout.kb) / columns {
+        let steps = usize::from(self.layout.kb) / columns;
+        for step in 0..steps {
             let text = format!("Columns {}..{} of the turn.", step * columns, (step + 1) * columns);
             code.extend(quote!(comment!(#text);));
+            code.extend(prefetch(&self.id, step, steps));
             for vector in 0..self.vectors {
                 let w = format_ident!("w{vector}");
                 let at = step * self.layout.step_bytes() + vector * self.lanes * LANE_BYTES;

@@ -11,7 +11,8 @@
 //!
 //! *Dot* adds to 32-bit lanes. With four accumulators or more, each position of a two-bit code has one of its own, and
 //! codes are masked but not shifted: what is summed is 4^position times too large and is shifted once, after the loop.
-//! That is exact, for every term is a multiple of 4^position, and it saves the shifts.
+//! That is exact, for every term is a multiple of 4^position, and it saves the shifts. With two accumulators, or where a
+//! byte's upper bit would be a sign, the lower two positions stay, and one shift brings the upper two in their places.
 //!
 //! *Mad* adds pairs of products in 16 bits within a turn, and widens them to 32 at its end; [`MAD_MAX_TERMS`] bounds the
 //! turn so that no sum can leave 16 bits.
@@ -22,7 +23,7 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
 use super::decode::{self, Decoder};
-use super::nest::{Nest, x};
+use super::nest::{Nest, prefetch, x};
 use super::{Kernel, Tally, offset};
 use crate::code::LANE_BYTES;
 use crate::kernel::{KernelId, Method, Weights};
@@ -40,13 +41,16 @@ pub(super) fn kernel(id: &KernelId) -> Option<Kernel> {
         _ => Multiply::Dot(v.dots()?),
     };
     let in_place = match multiply {
-        // The sign bit of a byte is no place for a code.
-        Multiply::Dot(dots) if id.weights == Weights::T200 && chains >= POSITIONS => {
-            if dots.unsigned() { POSITIONS } else { POSITIONS - 1 }
-        }
+        Multiply::Dot(dots) if id.weights == Weights::T200 => match chains {
+            // The sign bit of a byte is no place for a code.
+            POSITIONS.. if dots.unsigned() => POSITIONS,
+            2.. => 2,
+            _ => 1,
+        },
         _ => 1,
     };
     let product = Product {
+        id: *id,
         v,
         multiply,
         decoder: Decoder::new(id, in_place)?,
@@ -77,10 +81,11 @@ enum Multiply {
 }
 
 struct Product {
+    id: KernelId,
     v: &'static dyn Lowering,
     multiply: Multiply,
     decoder: Decoder,
-    /// Positions whose codes stay where they are in their byte, each having accumulators of its own.
+    /// Positions in a byte that codes are multiplied at, each having accumulators of its own.
     in_place: usize,
     tokens: usize,
     /// Vectors that hold the rows of a panel.
@@ -120,6 +125,7 @@ impl Product {
         let mut code = TokenStream::new();
         for step in 0..self.decoder.steps() {
             code.extend(self.decoder.title(step));
+            code.extend(prefetch(&self.id, step, self.decoder.steps()));
             code.extend(self.decoder.load(step, tally));
             for trit in 0..self.trits {
                 code.extend(self.decoder.codes("c", step, trit, tally));
@@ -204,14 +210,13 @@ impl Product {
             return (1..self.accumulators()).map(name).fold(name(0), add);
         }
         let position = |position: usize| {
-            let sum = (position + POSITIONS..self.chains).step_by(POSITIONS).map(name).fold(name(position), add);
+            let sum = (position + self.in_place..self.chains).step_by(self.in_place).map(name).fold(name(position), add);
             match position {
                 0 => sum,
-                shifted if shifted >= self.in_place => sum,
                 _ => self.v.shift_right_signed(sum, 2 * position as u32),
             }
         };
-        (1..POSITIONS).map(position).fold(position(0), add)
+        (1..self.in_place).map(position).fold(position(0), add)
     }
 
     fn sum(&self, token: usize, vector: usize, chain: usize) -> Ident {

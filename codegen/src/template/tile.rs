@@ -1,21 +1,21 @@
-//! Products in tile registers: 16 tokens × 16 rows × up to 64 columns in one instruction.
+//! Products in tile registers: up to 16 tokens × 16 rows × up to 64 columns in one instruction.
 //!
 //! ```text
 //! begin: tiles of sums = 0
 //! turn:  for step, for trit          codes of four columns, stored: one row of a tile of codes
-//!        for columns of a tile       a tile of codes for 16 rows, a tile of activations for 16 tokens
+//!        for columns of a tile       of the turn before: a tile of codes for 16 rows, one of activations for 16 tokens
 //!          sums += activations · codes
-//! finish: tiles of sums to out; out −= Σ activations, since a code is its trit + 1
+//! finish: the last turn, likewise; tiles of sums to out; out −= Σ activations, since a code is its trit + 1
 //! ```
 //!
-//! Codes are decoded once for all tokens of the tile. Two buffers take turns, so that the next turn is decoded while the
-//! tiles still read the last one.
+//! Codes are decoded once for all tokens of the tile. Two buffers take turns: loading a tile right after its rows were
+//! stored would wait for the stores.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
 use super::decode::Decoder;
-use super::nest::{Nest, x};
+use super::nest::{Nest, prefetch, x};
 use super::{Kernel, Tally, literal, offset};
 use crate::code::LANE_BYTES;
 use crate::kernel::{AMX_SIDE, KernelId, amx_columns};
@@ -30,10 +30,12 @@ const ROW: usize = 64;
 pub(super) fn kernel(id: &KernelId) -> Option<Kernel> {
     let v = lowering(id.isa);
     let product = Product {
+        id: *id,
         v,
         tiles: v.tiles()?,
         decoder: Decoder::new(id, 1)?,
-        tokens: usize::from(id.tile.mr) / SIDE,
+        tokens: usize::from(id.tile.mr).div_ceil(SIDE),
+        tile_tokens: usize::from(id.tile.mr).min(SIDE),
         rows: usize::from(id.tile.nr) / SIDE,
         columns: amx_columns(id.weights).into(),
         parts: usize::from(id.tile.kb / amx_columns(id.weights)),
@@ -54,11 +56,14 @@ pub(super) fn kernel(id: &KernelId) -> Option<Kernel> {
 }
 
 struct Product {
+    id: KernelId,
     v: &'static dyn Lowering,
     tiles: &'static dyn Tiles,
     decoder: Decoder,
-    /// Tiles of 16 tokens.
+    /// Tiles of tokens.
     tokens: usize,
+    /// Tokens in each: 16, or the few that there are.
+    tile_tokens: usize,
     /// Tiles of 16 rows.
     rows: usize,
     /// Columns of a tile of operands.
@@ -70,8 +75,8 @@ struct Product {
 
 impl Product {
     fn before(&self) -> TokenStream {
-        let sums = self.tokens * self.rows;
-        let (configure, constants) = (self.tiles.configure(sums, self.rows, self.columns), self.decoder.constants());
+        let (sums, (activations, codes)) = (self.tokens * self.rows, self.operands());
+        let (configure, constants) = (self.tiles.configure(self.tile_tokens, [sums, codes, activations], self.columns), self.decoder.constants());
         let bytes = literal(2 * self.buffer());
         quote! {
             #configure
@@ -102,14 +107,17 @@ impl Product {
         token * self.rows + row
     }
 
+    /// Decodes this turn, and multiplies the one before.
     fn turn(&self, tally: &mut Tally) -> TokenStream {
         let (size, both) = (literal(self.buffer()), literal(2 * self.buffer()));
         let mut code = quote! {
-            let codes = buffers.add(side);
+            let last = buffers.add(side);
             side = (side + #size) % #both;
+            let codes = buffers.add(side);
         };
         for step in 0..self.decoder.steps() {
             code.extend(self.decoder.title(step));
+            code.extend(prefetch(&self.id, step, self.decoder.steps()));
             code.extend(self.decoder.load(step, tally));
             for trit in 0..self.trits {
                 code.extend(self.decoder.codes("c", step, trit, tally));
@@ -123,38 +131,77 @@ impl Product {
                 }
             }
         }
-        for part in 0..self.parts {
-            code.extend(self.multiply(part, tally));
+        let multiply = self.multiply_last(tally);
+        quote! {
+            #code
+            if turn > 0 {
+                #multiply
+            }
         }
-        code
+    }
+
+    /// The turn before the one that token pointers are at, whose codes begin at `last`.
+    fn multiply_last(&self, tally: &mut Tally) -> TokenStream {
+        let kb = literal(self.parts * self.columns);
+        let pointers = (0..self.tokens).map(|token| {
+            let (x, a) = (x(token * SIDE), format_ident!("a{token}"));
+            quote!(let #a = #x.sub(#kb).cast();)
+        });
+        let parts = (0..self.parts).map(|part| self.multiply(part, tally));
+        quote! {
+            #(#pointers)*
+            #(#parts)*
+        }
     }
 
     /// The columns of a tile, the `part`-th of the turn.
     fn multiply(&self, part: usize, tally: &mut Tally) -> TokenStream {
-        let text = format!("Columns {}..{} of the turn, in tiles.", part * self.columns, (part + 1) * self.columns);
+        let text = format!("Columns {}..{} of the turn before, in tiles.", part * self.columns, (part + 1) * self.columns);
         let mut code = quote!(comment!(#text););
-        let codes = |row| self.tokens * self.rows + row;
-        for row in 0..self.rows {
+        let (activations, codes) = self.operands();
+        let [first_activations, first_codes] = [self.tokens * self.rows + codes, self.tokens * self.rows];
+        let load_codes = |row: usize| {
             let at = (row * self.parts + part) * self.tile();
             let stride = literal(ROW);
-            code.extend(self.tiles.load(codes(row), offset("codes", at), quote!(#stride)));
-            tally.count("loads of tiles");
-        }
-        let activations = codes(self.rows);
-        for token in 0..self.tokens {
-            let pointer = offset(x(token * SIDE), part * self.columns);
-            code.extend(self.tiles.load(activations, quote!(#pointer.cast()), quote!(args.stride)));
-            tally.count("loads of tiles");
+            self.tiles.load(first_codes + row % codes, offset("last", at), quote!(#stride))
+        };
+        let load_activations = |token: usize| {
+            let pointer = offset(format_ident!("a{token}"), part * self.columns);
+            self.tiles.load(first_activations + token % activations, pointer, quote!(args.stride))
+        };
+        let multiply = |token: usize, row: usize| {
+            let (activations, codes) = (first_activations + token % activations, first_codes + row % codes);
+            self.tiles.multiply(self.sum(token, row), activations, codes)
+        };
+        tally.counts("loads of tiles", self.tokens + self.rows);
+        tally.counts("products of tiles", self.tokens * self.rows);
+        if self.tokens < self.rows {
+            code.extend((0..self.tokens).map(load_activations));
             for row in 0..self.rows {
-                code.extend(self.tiles.multiply(self.sum(token, row), activations, codes(row)));
-                tally.count("products of tiles");
+                code.extend(load_codes(row));
+                code.extend((0..self.tokens).map(|token| multiply(token, row)));
+            }
+        } else {
+            code.extend((0..self.rows).map(load_codes));
+            for token in 0..self.tokens {
+                code.extend(load_activations(token));
+                code.extend((0..self.rows).map(|row| multiply(token, row)));
             }
         }
         code
     }
 
+    /// Tile registers for activations and for codes: all tiles of the fewer of the two stay while the others pass.
+    fn operands(&self) -> (usize, usize) {
+        if self.tokens < self.rows { (self.tokens, 1) } else { (1, self.rows) }
+    }
+
     fn finish(&self) -> TokenStream {
-        let mut code = TokenStream::new();
+        let multiply = self.multiply_last(&mut Tally::default());
+        let mut code = quote! {
+            let last = buffers.add(side);
+            #multiply
+        };
         let nr = self.rows * SIDE;
         let stride = literal(nr * size_of::<i32>());
         for token in 0..self.tokens {
@@ -164,7 +211,7 @@ impl Product {
             }
         }
         code.extend(quote!(comment!("A code is its trit + 1: take the sum of the activations off.");));
-        let (tokens, nr) = (literal(self.tokens * SIDE), literal(nr));
+        let (tokens, nr) = (literal(self.tokens * self.tile_tokens), literal(nr));
         let excess = self.v.splat(quote!(args.sums.add(token * args.blocks + block).read()));
         let rows = (0..self.rows).map(|row| {
             let pointer = offset("row", row * SIDE);

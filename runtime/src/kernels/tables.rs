@@ -29,13 +29,24 @@ impl Tables {
     ///
     /// # Panics
     /// Where nothing is looked up in tables for `weights`.
-    pub fn reserve(&mut self, weights: Weights, m: usize, k: usize) -> &mut [u8] {
+    pub(crate) fn reserve(&mut self, weights: Weights, m: usize, k: usize) {
         self.stride = Tables::stride(weights, k);
         let len = m * self.stride;
         if self.lines.bytes().len() < len {
             self.lines = Lines::new(len, 0);
         }
-        &mut self.lines.bytes_mut()[..len]
+    }
+
+    /// Builds the tables of token `token` from its activations.
+    ///
+    /// # Panics
+    /// Where there is no room for it, or nothing is looked up in tables for `weights`.
+    pub(crate) fn fill(&mut self, weights: Weights, token: usize, values: &[i8]) {
+        let bytes = &mut self.lines.bytes_mut()[token * self.stride..][..self.stride];
+        match trits(weights) {
+            2 => fill_groups::<2>(const { &trits_of(Weights::T200) }, Weights::T200.bias(), values, bytes),
+            _ => fill_groups::<3>(const { &trits_of(Weights::T167) }, Weights::T167.bias(), values, bytes),
+        }
     }
 
     /// The tables of `m` tokens, whose `k` activations begin `stride` values apart.
@@ -44,9 +55,9 @@ impl Tables {
     /// Where `values` is too short, or nothing is looked up in tables for `weights`.
     pub fn new(weights: Weights, values: &[i8], stride: usize, m: usize, k: usize) -> Self {
         let mut tables = Tables::default();
-        let bytes = tables.reserve(weights, m, k);
-        for (token, bytes) in bytes.chunks_exact_mut(Tables::stride(weights, k)).enumerate() {
-            fill(weights, &values[token * stride..][..k], bytes);
+        tables.reserve(weights, m, k);
+        for token in 0..m {
+            tables.fill(weights, token, &values[token * stride..][..k]);
         }
         tables
     }
@@ -74,14 +85,6 @@ fn trits(weights: Weights) -> usize {
     weights.trits_an_index().expect("tables are asked for where something is looked up")
 }
 
-/// Builds the tables of one token.
-pub(crate) fn fill(weights: Weights, values: &[i8], bytes: &mut [u8]) {
-    match trits(weights) {
-        2 => fill_groups::<2>(const { &trits_of(Weights::T200) }, Weights::T200.bias(), values, bytes),
-        _ => fill_groups::<3>(const { &trits_of(Weights::T167) }, Weights::T167.bias(), values, bytes),
-    }
-}
-
 /// The trits of every index.
 const fn trits_of<const D: usize>(weights: Weights) -> [[i16; TABLE_ENTRIES]; D] {
     let mut trits = [[0; TABLE_ENTRIES]; D];
@@ -96,19 +99,27 @@ const fn trits_of<const D: usize>(weights: Weights) -> [[i16; TABLE_ENTRIES]; D]
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 fn fill_groups<const D: usize>(trits: &[[i16; TABLE_ENTRIES]; D], bias: i16, values: &[i8], bytes: &mut [u8]) {
     let (groups, _) = bytes.as_chunks_mut::<TABLES_BYTES>();
-    for (group, bytes) in groups.iter_mut().enumerate() {
+    let mut lanes = values.chunks(LANE_BYTES * D);
+    for group in groups {
         // Columns beyond the last count nothing.
-        let column = |c: usize| values.get(group * LANE_BYTES * D + c).map_or(0, |&x| i16::from(x));
+        let mut columns = [[0i8; LANE_BYTES]; D];
+        let lane = lanes.next().unwrap_or_default();
+        match lane.len() == LANE_BYTES * D {
+            true => columns.as_flattened_mut().copy_from_slice(lane),
+            false => columns.as_flattened_mut()[..lane.len()].copy_from_slice(lane),
+        }
+        let (low, high) = group.split_at_mut(TABLES_BYTES / 2);
         for byte in 0..LANE_BYTES {
-            let x: [i16; D] = std::array::from_fn(|d| column(LANE_BYTES * d + byte));
             let mut sums = [bias; TABLE_ENTRIES];
-            for (trits, x) in trits.iter().zip(x) {
+            for (trits, column) in trits.iter().zip(&columns) {
+                let x = i16::from(column[byte]);
                 sums.iter_mut().zip(trits).for_each(|(sum, trit)| *sum += trit * x);
             }
-            let (low, high) = bytes.split_at_mut(TABLES_BYTES / 2);
-            let at = byte * TABLE_ENTRIES..(byte + 1) * TABLE_ENTRIES;
-            low[at.clone()].iter_mut().zip(sums).for_each(|(low, sum)| *low = sum as u8);
-            high[at].iter_mut().zip(sums).for_each(|(high, sum)| *high = (sum >> 8) as u8);
+            let at = byte * TABLE_ENTRIES;
+            for entry in 0..TABLE_ENTRIES {
+                low[at + entry] = sums[entry] as u8;
+                high[at + entry] = (sums[entry] >> 8) as u8;
+            }
         }
     }
 }

@@ -1,11 +1,9 @@
 //! What goes into a linear layer: rows of activations, in f32 and in int8.
 
-use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use tritune_codegen::kernel::GEMV_MAX_TOKENS;
 use tritune_codegen::{MAX_KB, MAX_MR};
 
-use crate::kernels::{Operand, Tables, TokenTables, Weights, fill_tables};
 use crate::threads::{Parts, Pool};
 
 /// Rows begin a cache line, an odd number of lines apart: rows of a power of two would fall into the same cache sets.
@@ -37,16 +35,8 @@ pub struct Activations {
     /// Σ q of each row.
     sums: Vec<i32>,
     is_quantized: bool,
-    tables: Vec<Tabulated>,
-}
-
-/// Tables for lookups.
-#[derive(Debug)]
-struct Tabulated {
-    weights: Weights,
-    /// The tokens that it is up to date for: none where the rows have changed since.
-    tokens: Range<usize>,
-    tables: Tables,
+    /// Tells these rows from all others that there ever were in this process.
+    version: u64,
 }
 
 impl Activations {
@@ -58,7 +48,7 @@ impl Activations {
     /// Sets the shape, and hands out the `[m, k]` rows to be filled; what they hold is unspecified.
     pub fn rows_mut(&mut self, m: usize, k: usize) -> &mut [f32] {
         (self.m, self.k, self.is_quantized) = (m, k, false);
-        self.forget_tables();
+        self.renew();
         if self.rows.len() < m * k {
             self.rows.resize(m * k, 0.0);
         }
@@ -126,40 +116,15 @@ impl Activations {
         Ok(())
     }
 
-    /// Makes the tables of the tokens from `first` on, unless they are there already. The rows are quantised.
-    pub(super) fn tabulate(&mut self, pool: &Pool, weights: Weights, first: usize) {
-        let (m, k) = (self.m, self.k);
-        let at = self.tables.iter().position(|tabulated| tabulated.weights == weights).unwrap_or_else(|| {
-            self.tables.push(Tabulated { weights, tokens: 0..0, tables: Tables::default() });
-            self.tables.len() - 1
-        });
-        let (quantized, stride) = (&self.quantized, self.stride);
-        let Tabulated { tokens, tables, .. } = &mut self.tables[at];
-        if tokens.start <= first && tokens.end == m {
-            return;
-        }
-        *tokens = first..m;
-        // A kernel may read on behind the last token, by as many as it computes together.
-        let bytes = tables.reserve(weights, m - first + usize::from(GEMV_MAX_TOKENS) - 1, k);
-        let token_bytes = Tables::stride(weights, k);
-        let parts = Parts::new(bytes);
-        pool.for_each(m - first, |_, item| {
-            // SAFETY: each token is one item, and tables of tokens do not overlap.
-            let bytes = unsafe { parts.part(item * token_bytes..(item + 1) * token_bytes) };
-            fill_tables(weights, &quantized[(first + item) * stride..][..k], bytes);
-        });
+    /// Takes the rows for new ones: what was derived from them is derived again.
+    pub(crate) fn renew(&mut self) {
+        static VERSIONS: AtomicU64 = AtomicU64::new(1);
+        self.version = VERSIONS.fetch_add(1, Relaxed);
     }
 
-    /// Tables are made anew for the next product, as for new rows.
-    pub(crate) fn forget_tables(&mut self) {
-        self.tables.iter_mut().for_each(|tabulated| tabulated.tokens = 0..0);
-    }
-
-    /// The tables from `token` on, where a kernel reads tables.
-    pub(super) fn tables(&self, operand: Operand, token: usize) -> TokenTables<'_> {
-        let Operand::Tables(weights) = operand else { return TokenTables::default() };
-        let found = self.tables.iter().find(|tabulated| tabulated.weights == weights);
-        found.map_or_else(TokenTables::default, |tabulated| tabulated.tables.from(token - tabulated.tokens.start))
+    /// Tells these rows from all others that there ever were in this process.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Int8 rows from `token` on: at least 64, each `stride` values apart.

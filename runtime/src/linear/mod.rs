@@ -2,6 +2,7 @@
 
 mod activations;
 mod float;
+mod scratch;
 mod ternary;
 
 pub use activations::{Activations, NotFinite};
@@ -44,9 +45,9 @@ impl Linear {
 
 impl Linear {
     /// Output rows that a thread claims at a time.
-    fn piece(&self, threads: usize) -> usize {
+    fn piece(&self, threads: usize, m: usize) -> usize {
         match self {
-            Linear::Ternary(ternary) => ternary.piece(threads),
+            Linear::Ternary(ternary) => ternary.piece(threads, m),
             Linear::Float(_) => Float::BLOCK,
         }
     }
@@ -79,15 +80,8 @@ pub fn project<const N: usize>(
     if outputs.iter().any(|(linear, _)| matches!(linear, Linear::Ternary(_))) {
         x.quantize(pool)?;
     }
-    for (linear, _) in &outputs {
-        if let Linear::Ternary(ternary) = linear
-            && let Some((weights, token)) = ternary.tables(x.m())
-        {
-            x.tabulate(pool, weights, token);
-        }
-    }
     let (x, threads) = (&*x, pool.threads());
-    let outputs = outputs.map(|(linear, y)| (linear, linear.piece(threads), Parts::new(y)));
+    let outputs = outputs.map(|(linear, y)| (linear, linear.piece(threads, x.m()), Parts::new(y)));
     let failure = Mutex::new(None);
     let pieces = outputs.iter().map(|(linear, piece, _)| linear.n().div_ceil(*piece)).sum();
     pool.for_each(pieces, |_, item| {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::LinearError;
 use super::activations::{self, Activations};
+use super::scratch::Scratch;
 use crate::kernels::{Choice, Operand, PackError, Packed, Runnable, Selection, Tokens, Weights};
 use crate::quant::trits::{Scales, Trits};
 use crate::threads::Parts;
@@ -34,8 +35,7 @@ enum Packing {
 }
 
 thread_local! {
-    /// Integer products of a chunk, and the sums of activations that go with them.
-    static SCRATCH: RefCell<(Vec<i32>, Vec<i32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl Ternary {
@@ -112,12 +112,19 @@ impl Ternary {
         self.weights.bytes().len() + scales * size_of::<f32>()
     }
 
-    /// Rows that a thread claims at a time: few enough bytes to stay in a cache while all tokens pass, and enough pieces
-    /// for every thread.
-    pub(super) fn piece(&self, threads: usize) -> usize {
+    /// Rows that a thread claims at a time, for `m` tokens: enough pieces for every thread and, where tokens pass one after
+    /// the other, few enough bytes to stay in a cache meanwhile.
+    pub(super) fn piece(&self, threads: usize, m: usize) -> usize {
         let layout = self.weights.layout();
-        let fitting = CHUNK_BYTES / layout.panel_bytes(self.k());
-        let panels = fitting.min(self.weights.panels() / (threads * PIECES)).max(1);
+        let panels = self.weights.panels();
+        let most = match m <= self.choice.kernel(m).tokens() {
+            true => usize::MAX,
+            false => CHUNK_BYTES / layout.panel_bytes(self.k()),
+        };
+        let most = most.min(panels / (threads * PIECES)).max(1);
+        // Of the larger sizes, the one with which the busiest thread has the least to do; the largest of equals.
+        let busiest = |size: &usize| panels.div_ceil(*size).div_ceil(threads) * size;
+        let panels = (most.div_ceil(2)..=most).rev().min_by_key(busiest).unwrap_or(1);
         panels * usize::from(layout.nr)
     }
 
@@ -128,7 +135,10 @@ impl Ternary {
     pub(super) fn forward(&self, x: &Activations, rows: Range<usize>, y: &Parts<'_, f32>) -> Result<(), LinearError> {
         let nr = usize::from(self.weights.layout().nr);
         let panels = rows.start / nr..rows.end.div_ceil(nr);
-        SCRATCH.with_borrow_mut(|(out, sums)| {
+        SCRATCH.with_borrow_mut(|Scratch { out, sums, tables }| {
+            if let Some((weights, first)) = self.tables(x.m()) {
+                tables.make(x, weights, first);
+            }
             let mut token = 0;
             while token < x.m() {
                 let kernel = self.choice.kernel(x.m() - token);
@@ -141,7 +151,7 @@ impl Ternary {
                     values: x.quantized(token),
                     stride: x.stride(),
                     sums: self.sums(x, token, mr, sums),
-                    tables: x.tables(kernel.id().operand(), token),
+                    tables: tables.from(token),
                 };
                 kernel.products(&self.weights, panels.clone(), tokens, &mut out[..len])?;
                 self.scale(x, token, kernel, panels.clone(), &out[..len], y);
@@ -184,10 +194,7 @@ impl Ternary {
                 let step = x.step(token + t);
                 match &self.scales {
                     Packing::Tensor(scale) => {
-                        let step = step * f64::from(*scale);
-                        for (y, &sum) in y.iter_mut().zip(&out[t * nr..]) {
-                            *y = (f64::from(sum) * step) as f32;
-                        }
+                        scale_row(y, &out[t * nr..], step * f64::from(*scale));
                     }
                     Packing::Blocks(scales) => {
                         y.fill(0.0);
@@ -202,6 +209,14 @@ impl Ternary {
                 }
             }
         }
+    }
+}
+
+/// Integers times what one step of them is worth, rounded once.
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn scale_row(y: &mut [f32], sums: &[i32], step: f64) {
+    for (y, &sum) in y.iter_mut().zip(sums) {
+        *y = (f64::from(sum) * step) as f32;
     }
 }
 

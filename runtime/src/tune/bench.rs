@@ -168,18 +168,16 @@ impl Measure for Bench<'_> {
         let (Some(pool), Some(work)) = (&self.threads, &mut self.work) else { return Err(BenchError::Unprepared) };
         let Some((matrices, next)) = work.pools.get_mut(&kernel.layout()) else { return Err(BenchError::Unprepared) };
         let count = match case.op {
-            Op::Gemv => PASS_BYTES.div_ceil(case.shape.weights() / 4).min(matrices.len()),
+            Op::Gemv => PASS_BYTES.div_ceil(case.shape.weights() / 4),
             Op::Gemm => 1,
         };
-        let begin = if *next + count > matrices.len() { 0 } else { *next };
-        *next = begin + count;
-        let matrices = &mut matrices[begin..begin + count];
         choose(matrices, runnable);
         let start = Instant::now();
-        for matrix in matrices {
+        for _ in 0..count {
             // A model tabulates once for each matrix, or two or three that share their input.
-            work.x.forget_tables();
-            project(pool, &mut work.x, [(matrix, &mut work.y)])?;
+            work.x.renew();
+            project(pool, &mut work.x, [(&matrices[*next % matrices.len()], &mut work.y)])?;
+            *next += 1;
         }
         Ok(start.elapsed().as_secs_f64() / count as f64)
     }
