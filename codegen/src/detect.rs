@@ -54,8 +54,7 @@ mod amx {
 
     fn present() -> bool {
         // AVX-512 implies that leaf 7 exists.
-        std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::x86_64::__cpuid_count(7, 0).edx & CPUID == CPUID
+        std::arch::is_x86_feature_detected!("avx512f") && std::arch::x86_64::__cpuid_count(7, 0).edx & CPUID == CPUID
     }
 
     /// Linux checks the system's own state (XCR0) before it permits.

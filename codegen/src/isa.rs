@@ -192,9 +192,12 @@ mod tests {
     fn what_extends_another_has_its_features() {
         for isa in Isa::ALL {
             for other in isa.descent() {
-                assert!(other.features().iter().all(|feature| isa.features().contains(feature)
+                assert!(
+                    other.features().iter().all(|feature| isa.features().contains(feature)
                     // VNNI in AVX-512's encoding implies what AVX2 kernels need without naming it.
-                    || *feature == "avx2"), "{isa} lacks what {other} needs");
+                    || *feature == "avx2"),
+                    "{isa} lacks what {other} needs"
+                );
                 assert!(!isa.detected() || other.detected(), "{isa} without {other}");
             }
         }

@@ -9,9 +9,9 @@ mod detect;
 pub mod isa;
 pub mod kernel;
 pub mod layout;
-pub mod matrix;
 #[cfg(feature = "emit")]
 mod lower;
+pub mod matrix;
 #[cfg(feature = "emit")]
 pub mod source;
 #[cfg(feature = "emit")]

@@ -172,7 +172,9 @@ fn refused_before_anything_runs() {
         let short = Tokens { values: &values[1..], tables: TokenTables::default(), ..tokens };
         // Rows that overlap, and a product that wraps around to nothing; one token has no next.
         let reads_rows = kernel.id().operand() == Operand::Rows;
-        for stride in [stride - 1, 0usize.wrapping_sub(stride)].into_iter().filter(|_| kernel.tokens() > 1 && reads_rows) {
+        for stride in
+            [stride - 1, 0usize.wrapping_sub(stride)].into_iter().filter(|_| kernel.tokens() > 1 && reads_rows)
+        {
             assert!(kernel.products(&weights, 0..panels, Tokens { stride, ..tokens }, &mut out).is_err());
         }
         let sumless = Tokens { sums: &sums[1..], ..tokens };

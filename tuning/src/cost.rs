@@ -210,9 +210,8 @@ fn padding(kernel: &KernelId, cost: &Cost, left: &[(KernelId, Cost)]) -> Option<
 }
 
 fn instructions(kernel: &KernelId, cost: &Cost, left: &[(KernelId, Cost)]) -> Option<String> {
-    let same_task = |other: &KernelId| {
-        other.cell() == kernel.cell() && (kernel.op == Op::Gemm || other.tile.mr == kernel.tile.mr)
-    };
+    let same_task =
+        |other: &KernelId| other.cell() == kernel.cell() && (kernel.op == Op::Gemm || other.tile.mr == kernel.tile.mr);
     let rivals = left.iter().filter(|(other, _)| same_task(other));
     let leanest = rivals.map(|(other, cost)| (other, cost.instructions)).min_by(|a, b| a.1.total_cmp(&b.1));
     let (leanest, fewest) = leanest?;

@@ -185,7 +185,8 @@ impl Space {
         if let Some(foreign) = self.compiled().find(|kernel| kernel.isa != isa) {
             return Err(format!("{foreign} is for another instruction set"));
         }
-        if let Some(Cell { op, weights, method, .. }) = cells().find(|cell| !self.compiled().any(|k| k.cell() == *cell)) {
+        if let Some(Cell { op, weights, method, .. }) = cells().find(|cell| !self.compiled().any(|k| k.cell() == *cell))
+        {
             return Err(format!("neither default nor others name a {op} of {weights} by {method}"));
         }
         let layouts: HashSet<_> = self.defaults().map(|kernel| kernel.layout()).collect();

@@ -21,8 +21,7 @@ pub(crate) struct X86 {
 
 impl X86 {
     pub(crate) const AVX2: X86 = X86 { isa: Isa::Avx2, bits: 256, dot: None, permutes: false, tiles: None };
-    pub(crate) const AVXVNNI: X86 =
-        X86 { isa: Isa::AvxVnni, dot: Some("_mm256_dpbusd_avx_epi32"), ..X86::AVX2 };
+    pub(crate) const AVXVNNI: X86 = X86 { isa: Isa::AvxVnni, dot: Some("_mm256_dpbusd_avx_epi32"), ..X86::AVX2 };
     pub(crate) const AVX512BW: X86 = X86 { isa: Isa::Avx512Bw, bits: 512, ..X86::AVX2 };
     pub(crate) const AVX512VNNI: X86 =
         X86 { isa: Isa::Avx512Vnni, dot: Some("_mm512_dpbusd_epi32"), permutes: true, ..X86::AVX512BW };
@@ -87,7 +86,8 @@ impl X86 {
             ),
         };
         let eighth = bytes / 8;
-        let expand_doc = format!(" A bit for each byte, as 0xff or 0.\n\n # Safety\n {eighth} bytes at `pointer` are readable.");
+        let expand_doc =
+            format!(" A bit for each byte, as 0xff or 0.\n\n # Safety\n {eighth} bytes at `pointer` are readable.");
         let spread_doc = format!(
             " Four bits a row, as bytes in the order of the planes; rows 2i and 2i + 1 share a byte.\n\n # Safety\n {} bytes at `pointer` are readable.",
             bytes / 2

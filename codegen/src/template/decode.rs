@@ -94,7 +94,9 @@ impl Decoder {
     /// asked for in order.
     pub(super) fn codes(&self, name: &str, step: usize, q: usize, tally: &mut Tally) -> TokenStream {
         let mut code = match (self.layout.weights, self.v.lookups()) {
-            (Weights::T167, Some(lookups)) if q % SHARE_A_SIGN == 0 => self.half(lookups, step, q / SHARE_A_SIGN, tally),
+            (Weights::T167, Some(lookups)) if q % SHARE_A_SIGN == 0 => {
+                self.half(lookups, step, q / SHARE_A_SIGN, tally)
+            }
             _ => quote!(),
         };
         for vector in 0..self.vectors() {

@@ -160,11 +160,8 @@ impl Lut {
                 tally.count("ands");
                 code.extend(quote!(let #index = #indices;));
                 if self.layout.weights.has_signs() {
-                    let [turn, signs, bits] = [
-                        format_ident!("turn{group}"),
-                        format_ident!("signs{group}"),
-                        format_ident!("bits{plane}"),
-                    ];
+                    let [turn, signs, bits] =
+                        [format_ident!("turn{group}"), format_ident!("signs{group}"), format_ident!("bits{plane}")];
                     let turned = self.shuffles.test(quote!(#signs), quote!(#bits));
                     tally.count("tests of signs");
                     code.extend(quote!(let #turn = #turned;));

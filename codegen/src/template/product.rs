@@ -210,7 +210,8 @@ impl Product {
             return (1..self.accumulators()).map(name).fold(name(0), add);
         }
         let position = |position: usize| {
-            let sum = (position + self.in_place..self.chains).step_by(self.in_place).map(name).fold(name(position), add);
+            let sum =
+                (position + self.in_place..self.chains).step_by(self.in_place).map(name).fold(name(position), add);
             match position {
                 0 => sum,
                 _ => self.v.shift_right_signed(sum, 2 * position as u32),

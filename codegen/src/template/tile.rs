@@ -76,7 +76,10 @@ struct Product {
 impl Product {
     fn before(&self) -> TokenStream {
         let (sums, (activations, codes)) = (self.tokens * self.rows, self.operands());
-        let (configure, constants) = (self.tiles.configure(self.tile_tokens, [sums, codes, activations], self.columns), self.decoder.constants());
+        let (configure, constants) = (
+            self.tiles.configure(self.tile_tokens, [sums, codes, activations], self.columns),
+            self.decoder.constants(),
+        );
         let bytes = literal(2 * self.buffer());
         quote! {
             #configure
@@ -156,7 +159,8 @@ impl Product {
 
     /// The columns of a tile, the `part`-th of the turn.
     fn multiply(&self, part: usize, tally: &mut Tally) -> TokenStream {
-        let text = format!("Columns {}..{} of the turn before, in tiles.", part * self.columns, (part + 1) * self.columns);
+        let text =
+            format!("Columns {}..{} of the turn before, in tiles.", part * self.columns, (part + 1) * self.columns);
         let mut code = quote!(comment!(#text););
         let (activations, codes) = self.operands();
         let [first_activations, first_codes] = [self.tokens * self.rows + codes, self.tokens * self.rows];
@@ -229,4 +233,3 @@ impl Product {
         }
     }
 }
-

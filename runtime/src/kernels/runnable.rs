@@ -6,7 +6,7 @@ use tritune_codegen::code::TABLES_BYTES;
 use tritune_codegen::{KernelId, Layout, Operand};
 
 use super::packed::Packed;
-use super::tables::{self, TokenTables, Tables};
+use super::tables::{self, Tables, TokenTables};
 
 /// What a generated kernel is called with.
 ///

@@ -157,9 +157,7 @@ impl Selection {
     /// Instruction sets to use, most wanted first.
     pub fn isas(&self) -> Vec<Isa> {
         match self.force {
-            Some(Force::Isa(isa)) | Some(Force::Kernel(KernelId { isa, .. })) => {
-                isa.descent().collect()
-            }
+            Some(Force::Isa(isa)) | Some(Force::Kernel(KernelId { isa, .. })) => isa.descent().collect(),
             None => Isa::here().into_iter().rev().collect(),
         }
     }

@@ -44,8 +44,8 @@ impl Tables {
     pub(crate) fn fill(&mut self, weights: Weights, token: usize, values: &[i8]) {
         let bytes = &mut self.lines.bytes_mut()[token * self.stride..][..self.stride];
         match trits(weights) {
-            2 => fill_groups::<2>(const { &trits_of(Weights::T200) }, Weights::T200.bias(), values, bytes),
-            _ => fill_groups::<3>(const { &trits_of(Weights::T167) }, Weights::T167.bias(), values, bytes),
+            2 => fill_groups(const { &trits_of::<2>(Weights::T200) }, weights.bias(), values, bytes),
+            _ => fill_groups(const { &trits_of::<3>(Weights::T167) }, weights.bias(), values, bytes),
         }
     }
 
@@ -96,29 +96,81 @@ const fn trits_of<const D: usize>(weights: Weights) -> [[i16; TABLE_ENTRIES]; D]
     trits
 }
 
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+/// The tables of one token.
 fn fill_groups<const D: usize>(trits: &[[i16; TABLE_ENTRIES]; D], bias: i16, values: &[i8], bytes: &mut [u8]) {
-    let (groups, _) = bytes.as_chunks_mut::<TABLES_BYTES>();
-    let mut lanes = values.chunks(LANE_BYTES * D);
-    for group in groups {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V3::try_new() {
+        return simd.vectorize(avx2::Fill { simd, trits, bias, values, bytes });
+    }
+    let lanes = values.chunks(LANE_BYTES * D).chain(std::iter::repeat(&[][..]));
+    for (bytes, lane) in bytes.as_chunks_mut::<TABLES_BYTES>().0.iter_mut().zip(lanes) {
         // Columns beyond the last count nothing.
-        let mut columns = [[0i8; LANE_BYTES]; D];
-        let lane = lanes.next().unwrap_or_default();
-        match lane.len() == LANE_BYTES * D {
-            true => columns.as_flattened_mut().copy_from_slice(lane),
-            false => columns.as_flattened_mut()[..lane.len()].copy_from_slice(lane),
-        }
-        let (low, high) = group.split_at_mut(TABLES_BYTES / 2);
+        let mut columns = [[0; LANE_BYTES]; D];
+        columns.as_flattened_mut()[..lane.len()].copy_from_slice(lane);
+        let (low, high) = bytes.split_at_mut(TABLES_BYTES / 2);
         for byte in 0..LANE_BYTES {
             let mut sums = [bias; TABLE_ENTRIES];
             for (trits, column) in trits.iter().zip(&columns) {
-                let x = i16::from(column[byte]);
-                sums.iter_mut().zip(trits).for_each(|(sum, trit)| *sum += trit * x);
+                sums.iter_mut().zip(trits).for_each(|(sum, trit)| *sum += trit * i16::from(column[byte]));
             }
             let at = byte * TABLE_ENTRIES;
-            for entry in 0..TABLE_ENTRIES {
-                low[at + entry] = sums[entry] as u8;
-                high[at + entry] = (sums[entry] >> 8) as u8;
+            for (entry, sum) in sums.into_iter().enumerate() {
+                [low[at + entry], high[at + entry]] = sum.to_le_bytes();
+            }
+        }
+    }
+}
+
+/// The same over vectors of 16 entries, which compilers were not seen to find.
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use super::*;
+
+    /// Entries of the tables of two bytes.
+    const PAIR: usize = 2 * TABLE_ENTRIES;
+
+    pub(super) struct Fill<'a, const D: usize> {
+        pub(super) simd: pulp::x86::V3,
+        pub(super) trits: &'a [[i16; TABLE_ENTRIES]; D],
+        pub(super) bias: i16,
+        pub(super) values: &'a [i8],
+        pub(super) bytes: &'a mut [u8],
+    }
+
+    impl<const D: usize> pulp::NullaryFnOnce for Fill<'_, D> {
+        type Output = ();
+
+        // Loops rather than closures: a closure would be compiled without the vectors.
+        #[inline(always)]
+        fn call(self) {
+            let Fill { simd: pulp::x86::V3 { avx, avx2, .. }, trits, bias, values, bytes } = self;
+            let (bias, low_byte) = (avx._mm256_set1_epi16(bias), avx._mm256_set1_epi16(0xff));
+            let mut rest = values;
+            for bytes in bytes.as_chunks_mut::<TABLES_BYTES>().0 {
+                let lane;
+                (lane, rest) = rest.split_at(rest.len().min(LANE_BYTES * D));
+                let mut columns = [[0; LANE_BYTES]; D];
+                columns.as_flattened_mut()[..lane.len()].copy_from_slice(lane);
+                let (low, high) = bytes.split_at_mut(TABLES_BYTES / 2);
+                for pair in 0..LANE_BYTES / 2 {
+                    let (mut a, mut b) = (bias, bias);
+                    for d in 0..D {
+                        let trits = pulp::cast(trits[d]);
+                        let x = avx._mm256_set1_epi16(i16::from(columns[d][2 * pair]));
+                        let y = avx._mm256_set1_epi16(i16::from(columns[d][2 * pair + 1]));
+                        a = avx2._mm256_add_epi16(a, avx2._mm256_mullo_epi16(trits, x));
+                        b = avx2._mm256_add_epi16(b, avx2._mm256_mullo_epi16(trits, y));
+                    }
+                    let lows = avx2
+                        ._mm256_packus_epi16(avx2._mm256_and_si256(a, low_byte), avx2._mm256_and_si256(b, low_byte));
+                    let highs =
+                        avx2._mm256_packus_epi16(avx2._mm256_srli_epi16::<8>(a), avx2._mm256_srli_epi16::<8>(b));
+                    // Packing works within 128 bits: its quarters are put in order.
+                    let lows: [u8; PAIR] = pulp::cast(avx2._mm256_permute4x64_epi64::<0b11_01_10_00>(lows));
+                    let highs: [u8; PAIR] = pulp::cast(avx2._mm256_permute4x64_epi64::<0b11_01_10_00>(highs));
+                    low[pair * PAIR..][..PAIR].copy_from_slice(&lows);
+                    high[pair * PAIR..][..PAIR].copy_from_slice(&highs);
+                }
             }
         }
     }
@@ -140,7 +192,11 @@ mod tests {
                         let sum: i16 = (0..d).map(|i| weights.index_trit(entry, i) * column(i)).sum();
                         let at = byte * TABLE_ENTRIES + entry;
                         let found = i16::from_le_bytes([bytes[at], bytes[at + TABLES_BYTES / 2]]);
-                        assert_eq!(found, sum + weights.bias(), "{weights}: entry {entry} of byte {byte}, group {group}");
+                        assert_eq!(
+                            found,
+                            sum + weights.bias(),
+                            "{weights}: entry {entry} of byte {byte}, group {group}"
+                        );
                         assert!((0..=2 * weights.bias()).contains(&found));
                     }
                 }
