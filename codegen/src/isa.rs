@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::detect;
-use crate::kernel::NameError;
+use crate::kernel::{Method, NameError};
+use crate::matrix::Cell;
 
 /// A named set of CPU features that kernels are compiled for.
 ///
@@ -113,10 +114,21 @@ impl Isa {
         Isa::ALL.into_iter().filter(|isa| isa.detected()).collect()
     }
 
-    /// Those of this machine's instruction sets that no other one of them extends: where the fastest kernels are.
+    /// Where this machine's fastest kernels are: those of its instruction sets that no other one of them extends, and
+    /// what serves the single tokens that one of these leaves to others. Plainest first.
     pub fn best_here() -> Vec<Isa> {
         let here = Isa::here();
-        here.iter().copied().filter(|isa| !here.iter().any(|other| other != isa && other.extends(*isa))).collect()
+        let best = here.iter().filter(|isa| !here.iter().any(|other| other != *isa && other.extends(**isa)));
+        let mut best: Vec<Isa> =
+            best.flat_map(|isa| isa.descent().take(1 + isa.leaves_single_tokens() as usize)).collect();
+        best.sort_unstable();
+        best.dedup();
+        best
+    }
+
+    /// Whether its kernels are all for several tokens at once.
+    fn leaves_single_tokens(self) -> bool {
+        Cell::all().filter(|cell| cell.isa == self).all(|cell| cell.method == Method::Tile)
     }
 
     /// Bytes in one vector register of this instruction set.

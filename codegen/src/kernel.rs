@@ -121,7 +121,13 @@ impl KernelId {
 
     /// Whether the machine that this process runs on has all of [`KernelId::features`].
     pub fn detected(&self) -> bool {
-        self.features().all(detect::has)
+        self.missing_features().next().is_none()
+    }
+
+    /// Those of [`KernelId::features`] that the machine that this process runs on lacks, or that its system does not let
+    /// be used.
+    pub fn missing_features(&self) -> impl Iterator<Item = &'static str> {
+        self.features().filter(|feature| !detect::has(feature))
     }
 
     /// Whether a kernel with this description can be generated.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::code::LANE_BYTES;
-use crate::kernel::Weights;
+use crate::kernel::{MAX_KB, Weights};
 
 /// How packed weights lie in memory.
 ///
@@ -50,6 +50,16 @@ pub struct Position {
 }
 
 impl Layout {
+    /// Whether rows and columns can be laid out so: whole steps in a turn, 256 columns at most, and whole bytes of signs.
+    pub fn is_sound(&self) -> bool {
+        let (nr, kb) = (self.nr as usize, self.kb as usize);
+        nr > 0
+            && kb > 0
+            && self.kb <= MAX_KB
+            && kb.is_multiple_of(self.step())
+            && !(self.weights.has_signs() && nr % 2 == 1)
+    }
+
     /// Columns in a step.
     pub const fn step(&self) -> usize {
         self.weights.step()

@@ -2,9 +2,12 @@
 
 mod shared;
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use tritune::kernels::{Cell, KernelId, Method};
 
 fn tritune(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tritune"));
@@ -199,6 +202,44 @@ fn kernels_are_listed_explained_and_forced() {
     assert!(stdout(&forced).contains("forced: scalar"));
     let text = run(&["run", "--demo", "-p", "It was", "-n", "8", "--temp", "0", "--force", "scalar"]);
     assert!(stdout(&text).starts_with(" a very unfortunate one."));
+}
+
+#[test]
+fn every_cell_of_the_matrix_is_listed_and_no_kernel_is_wrong() {
+    let json: serde_json::Value = serde_json::from_str(&stdout(&run(&["kernels", "--json"]))).expect("JSON");
+    let rows = json.as_array().expect("a list");
+    let named = |row: &serde_json::Value| -> KernelId {
+        let name = row["kernel"].as_str().expect("a name");
+        name.parse().unwrap_or_else(|error| panic!("{error}"))
+    };
+    for cell in Cell::all() {
+        assert!(rows.iter().any(|row| named(row).cell() == cell), "{cell:?}");
+    }
+    let names: HashSet<_> = rows.iter().map(named).collect();
+    assert_eq!(names.len(), rows.len(), "twice the same");
+    for row in rows {
+        let id = named(row);
+        assert!(row["fault"].is_null(), "{row}");
+        assert_eq!(row["weights"], id.weights.to_string());
+        assert_eq!(row["tile"], id.tile.to_string());
+        assert_eq!(row["features"], serde_json::json!(id.features().collect::<Vec<_>>()));
+        assert_eq!(row["operand"], if id.method == Method::Lut { "tables" } else { "rows" });
+        let here = id.isa.arch().is_none_or(|arch| arch == std::env::consts::ARCH);
+        assert_eq!(row["compiled"], here, "{row}");
+        assert_eq!(row["source_hash"].is_string(), here, "{row}");
+        for key in ["runs", "right", "used"] {
+            assert_eq!(row[key], id.detected(), "{key}: {row}");
+        }
+    }
+    let scalar = |row: &&serde_json::Value| row["isa"] == "scalar" && row["runs"] == true && row["right"] == true;
+    assert!(rows.iter().any(|row| scalar(&row)));
+
+    let text = stdout(&run(&["kernels"]));
+    for id in names {
+        let line = text.lines().find(|line| line.split(' ').next() == Some(&id.to_string())).expect("a line");
+        let compiled = !line.contains("not compiled in");
+        assert!(!compiled || id.missing_features().all(|feature| line.contains(feature)), "{line}");
+    }
 }
 
 #[test]

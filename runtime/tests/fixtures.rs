@@ -5,7 +5,7 @@ mod shared;
 use std::path::Path;
 
 use tritune::gguf::File;
-use tritune::kernels::{Force, Isa, Selection};
+use tritune::kernels::{Cell, Force, Isa, KERNELS, Selection};
 use tritune::model::{KvType, Model, Session, SessionError, SessionOptions};
 use tritune::threads::Pool;
 
@@ -117,6 +117,26 @@ fn every_instruction_set_and_number_of_threads_computes_the_expected_logits() {
             assert!(first.get_or_insert_with(|| found.clone()) == &found, "{name}: {isa} differs from scalar");
         }
     }
+}
+
+/// Every kernel that was compiled in and runs here, forced: the same logits to the last bit, hence the same integers.
+#[test]
+fn every_kernel_computes_the_logits_of_the_scalar_ones() {
+    let Some(folder) = shared::find("fixtures") else { return };
+    let path = folder.join("bitnet-2b4t-i2_s.gguf");
+    let Expected { tokens, logits: expected } = Expected::read(&folder, "bitnet-2b4t-i2_s");
+    let compute = |force| logits(&load(&path, Some(force), 1), &tokens);
+    let scalar = compute(Force::Isa(Isa::Scalar));
+    assert!(distance(&scalar, &expected) <= TOLERANCE);
+    let mut forced = 0;
+    for kernel in KERNELS.iter().filter(|kernel| kernel.detect().is_some()) {
+        let found = compute(Force::Kernel(kernel.id));
+        let same = found.iter().zip(&scalar).all(|(a, b)| a.to_bits() == b.to_bits());
+        assert!(same, "{}: {:.1e} from the scalar logits", kernel.id, distance(&found, &scalar));
+        forced += 1;
+    }
+    println!("{forced} kernels");
+    assert!(forced >= Cell::all().filter(|cell| cell.isa == Isa::Scalar).count());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Linear layers against a plain product, on every instruction set, for every way in which weights are scaled.
 
 use proptest::prelude::*;
-use tritune::kernels::{Force, Isa, Selection};
+use tritune::kernels::{Force, Isa, KERNELS, Selection};
 use tritune::linear::{Activations, Linear, Ternary, project};
 use tritune::quant::trits::{Scales, Trits};
 use tritune::threads::Pool;
@@ -36,8 +36,8 @@ fn expected(trits: &Trits, x: &[f32]) -> Vec<f32> {
     y
 }
 
-fn computed(trits: &Trits, x: &[f32], isa: Isa, threads: usize) -> Vec<f32> {
-    let selection = Selection::new(Some(Force::Isa(isa)), threads).expect("detected");
+fn computed(trits: &Trits, x: &[f32], force: Force, threads: usize) -> Vec<f32> {
+    let selection = Selection::new(Some(force), threads).expect("detected");
     let linear = Linear::Ternary(Ternary::new("weights", trits, &selection).expect("packs"));
     let (pool, mut activations, m) = (Pool::new(threads), Activations::new(), x.len() / trits.k);
     activations.rows_mut(m, trits.k).copy_from_slice(x);
@@ -74,8 +74,24 @@ proptest! {
         let expected = expected(&trits, &x);
         for isa in Isa::here() {
             for threads in [1, 2, 3] {
-                prop_assert_eq!(&computed(&trits, &x, isa, threads), &expected, "{} on {} threads", isa, threads);
+                prop_assert_eq!(&computed(&trits, &x, Force::Isa(isa), threads), &expected, "{} on {} threads", isa, threads);
             }
+        }
+    }
+}
+
+/// Each kernel in turn, for numbers of tokens that it serves alone, with others, and with a tail; one thread keeps tables
+/// and sums of one case while it computes the next.
+#[test]
+fn exact_with_every_kernel() {
+    let (n, k) = (130, 300);
+    let codes = (0..n * k).map(|i| (i * i % 7 % 3) as u8).collect();
+    let trits = Trits { n, k, codes, scales: Scales::Row((0..n).map(|row| row as f32 / 8.0 + 0.5).collect()) };
+    for m in [1, 2, 7, 67] {
+        let x: Vec<f32> = (0..m * k).map(|i| (i * 37 % 255) as f32 - 127.0).collect();
+        let expected = expected(&trits, &x);
+        for kernel in KERNELS.iter().filter(|kernel| kernel.detect().is_some()) {
+            assert!(computed(&trits, &x, Force::Kernel(kernel.id), 2) == expected, "{} for {m} tokens", kernel.id);
         }
     }
 }

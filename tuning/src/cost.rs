@@ -279,7 +279,7 @@ mod tests {
                     assert!(measured(&kernel), "{kernel}");
                 }
                 let left = candidates.iter().filter(|kernel| measured(kernel)).count();
-                let limit = if effort == Effort::Quick { 22 } else { 60 };
+                let limit = if effort == Effort::Quick { 26 } else { 90 };
                 assert!(left <= limit, "{isa} {effort:?}: {left}");
             }
         }

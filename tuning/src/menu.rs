@@ -126,11 +126,12 @@ mod tests {
             assert!(defaults.iter().any(|kernel| kernel.isa == isa), "{isa}");
         }
         let mut menu = defaults.clone();
-        let other: KernelId = "gemv_t200_1x32k64u4__avx512vnni_dot".parse().unwrap();
+        let other: KernelId = "gemv_t200_1x32k128u4__avx512vnni_dot".parse().unwrap();
         let mut results = results::tests::example();
         results.picks[0].kernel = other;
         menu.extend(results.picked());
         assert!(menu.contains(other) && !defaults.contains(other));
-        assert_eq!(menu.len(), defaults.len() + 1, "the other pick is a default");
+        assert!(results.picked().chain(defaults.iter()).all(|kernel| menu.contains(kernel)));
+        assert!(menu.len() <= defaults.len() + results.picks.len());
     }
 }

@@ -258,7 +258,7 @@ mod tests {
         for isa in Isa::ALL {
             let space = Space::for_isa(isa).unwrap();
             assert_eq!(space.isa(), isa);
-            assert!(space.defaults().any(|kernel| kernel.op == Op::Gemv && kernel.tile.mr == 1), "{isa}");
+            assert!(space.defaults().any(|kernel| kernel.op == Op::Gemv), "{isa}");
         }
         assert_eq!(FILES.len(), Isa::ALL.len());
     }
@@ -268,10 +268,10 @@ mod tests {
         for isa in Isa::ALL {
             let space = Space::for_isa(isa).unwrap();
             let count = |op, effort| space.kernels(op, effort).len();
-            assert!(count(Op::Gemv, Effort::Quick) <= 16, "{isa}: {}", count(Op::Gemv, Effort::Quick));
-            assert!(count(Op::Gemm, Effort::Quick) <= 10, "{isa}: {}", count(Op::Gemm, Effort::Quick));
+            assert!(count(Op::Gemv, Effort::Quick) <= 20, "{isa}: {}", count(Op::Gemv, Effort::Quick));
+            assert!(count(Op::Gemm, Effort::Quick) <= 12, "{isa}: {}", count(Op::Gemm, Effort::Quick));
             let full = count(Op::Gemv, Effort::Full) + count(Op::Gemm, Effort::Full);
-            assert!(full <= 64, "{isa}: {full}");
+            assert!(full <= 100, "{isa}: {full}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! `cargo xtask`: tune, measure, look into and check tritune. Thin verbs; what they do lives in the libraries.
 
+mod asm;
 mod bench;
 mod cargo;
 mod emit;
@@ -27,6 +28,8 @@ enum Verb {
     Bench(bench::Bench),
     /// Print the generated source of a kernel
     Emit(emit::Emit),
+    /// Print the innermost loop of a kernel as it was compiled, and count its accesses to the stack
+    Asm(asm::Asm),
     /// Say which kernels a shape gets, and why
     Explain(explain::Explain),
     /// Run every test
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Verb::Tune(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),
         Verb::Emit(verb) => verb.run(),
+        Verb::Asm(verb) => verb.run(),
         Verb::Explain(verb) => verb.run(),
         Verb::Test(verb) => verb.run(),
         Verb::Model(verb) => verb.run(),

@@ -116,7 +116,7 @@ pub(crate) fn whole_space() -> Result<PathBuf> {
 }
 
 /// Writes a menu, unless the file has it already: then cargo need not build again.
-fn write_menu(name: &str, menu: &Menu) -> Result<PathBuf> {
+pub(crate) fn write_menu(name: &str, menu: &Menu) -> Result<PathBuf> {
     let folder = cargo::root().join("target").join("menus");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (path, text) = (folder.join(format!("{name}.txt")), menu.to_string());

@@ -83,7 +83,10 @@ impl Nest<'_> {
             }
         };
         let (turn_index, block_index) = (counter("turn", &turn), counter("block", &finish));
+        let overlap = (tokens > 1).then(|| quote!(debug_assert!(args.stride >= args.blocks * args.turns * #advance);));
         quote! {
+            debug_assert!(args.blocks > 0 && args.turns > 0);
+            #overlap
             #before
             let mut weights = args.weights;
             let mut out = args.out;

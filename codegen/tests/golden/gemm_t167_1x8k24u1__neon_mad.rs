@@ -8,6 +8,7 @@
 pub unsafe fn gemm_t167_1x8k24u1__neon_mad(args: &Args) {
     // SAFETY: every access lies in a range that `Args` promises.
     unsafe {
+        debug_assert!(args.blocks > 0 && args.turns > 0);
         // The classes of a half, the digits of each class, and 1.
         let low = vdupq_n_u8(0x0f);
         let digits0 = vld1q_u8(

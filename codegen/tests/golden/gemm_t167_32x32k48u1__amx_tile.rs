@@ -8,8 +8,10 @@
 pub unsafe fn gemm_t167_32x32k48u1__amx_tile(args: &Args) {
     // SAFETY: every access lies in a range that `Args` promises.
     unsafe {
-        // Tiles 0..4 hold sums, then 2 codes, then one activations.
-        static SHAPES: Buffers<64> = shapes(4, 2, 48);
+        debug_assert!(args.blocks > 0 && args.turns > 0);
+        debug_assert!(args.stride >= args.blocks * args.turns * 48);
+        // 4 tiles hold sums, then 2 codes, then 1 activations.
+        static SHAPES: Buffers<64> = shapes(16, [4, 2, 1], 48);
         configure(&SHAPES);
         // The classes of a half, the digits of each class, and 1.
         let low = _mm512_set1_epi8(0x0fu8 as i8);
@@ -31,45 +33,16 @@ pub unsafe fn gemm_t167_32x32k48u1__amx_tile(args: &Args) {
         let mut out = args.out;
         for _panel in 0..args.panels {
             let mut x0 = args.activations;
-            let mut x1 = x0.add(args.stride);
-            let mut x2 = x1.add(args.stride);
-            let mut x3 = x2.add(args.stride);
-            let mut x4 = x3.add(args.stride);
-            let mut x5 = x4.add(args.stride);
-            let mut x6 = x5.add(args.stride);
-            let mut x7 = x6.add(args.stride);
-            let mut x8 = x7.add(args.stride);
-            let mut x9 = x8.add(args.stride);
-            let mut x10 = x9.add(args.stride);
-            let mut x11 = x10.add(args.stride);
-            let mut x12 = x11.add(args.stride);
-            let mut x13 = x12.add(args.stride);
-            let mut x14 = x13.add(args.stride);
-            let mut x15 = x14.add(args.stride);
-            let mut x16 = x15.add(args.stride);
-            let mut x17 = x16.add(args.stride);
-            let mut x18 = x17.add(args.stride);
-            let mut x19 = x18.add(args.stride);
-            let mut x20 = x19.add(args.stride);
-            let mut x21 = x20.add(args.stride);
-            let mut x22 = x21.add(args.stride);
-            let mut x23 = x22.add(args.stride);
-            let mut x24 = x23.add(args.stride);
-            let mut x25 = x24.add(args.stride);
-            let mut x26 = x25.add(args.stride);
-            let mut x27 = x26.add(args.stride);
-            let mut x28 = x27.add(args.stride);
-            let mut x29 = x28.add(args.stride);
-            let mut x30 = x29.add(args.stride);
-            let mut x31 = x30.add(args.stride);
+            let mut x16 = x0.add(16 * args.stride);
             for block in 0..args.blocks {
                 zero::<0>();
                 zero::<1>();
                 zero::<2>();
                 zero::<3>();
-                for _turn in 0..args.turns {
-                    let codes = buffers.add(side);
+                for turn in 0..args.turns {
+                    let last = buffers.add(side);
                     side = (side + 1536) % 3072;
+                    let codes = buffers.add(side);
                     // Columns 0..24 of the turn.
                     let w0 = _mm512_loadu_si512(weights.cast());
                     let w1 = _mm512_loadu_si512(weights.add(64).cast());
@@ -224,49 +197,35 @@ pub unsafe fn gemm_t167_32x32k48u1__amx_tile(args: &Args) {
                     );
                     _mm512_storeu_si512(codes.add(704).cast(), c0);
                     _mm512_storeu_si512(codes.add(1472).cast(), c1);
-                    // Columns 0..48 of the turn, in tiles.
-                    load::<4>(codes, 64);
-                    load::<5>(codes.add(768), 64);
-                    load::<6>(x0.cast(), args.stride);
-                    multiply::<0, 6, 4>();
-                    multiply::<1, 6, 5>();
-                    load::<6>(x16.cast(), args.stride);
-                    multiply::<2, 6, 4>();
-                    multiply::<3, 6, 5>();
+                    if turn > 0 {
+                        let a0 = x0.sub(48).cast();
+                        let a1 = x16.sub(48).cast();
+                        // Columns 0..48 of the turn before, in tiles.
+                        load::<4>(last, 64);
+                        load::<5>(last.add(768), 64);
+                        load::<6>(a0, args.stride);
+                        multiply::<0, 6, 4>();
+                        multiply::<1, 6, 5>();
+                        load::<6>(a1, args.stride);
+                        multiply::<2, 6, 4>();
+                        multiply::<3, 6, 5>();
+                    }
                     weights = weights.add(320);
                     x0 = x0.add(48);
-                    x1 = x1.add(48);
-                    x2 = x2.add(48);
-                    x3 = x3.add(48);
-                    x4 = x4.add(48);
-                    x5 = x5.add(48);
-                    x6 = x6.add(48);
-                    x7 = x7.add(48);
-                    x8 = x8.add(48);
-                    x9 = x9.add(48);
-                    x10 = x10.add(48);
-                    x11 = x11.add(48);
-                    x12 = x12.add(48);
-                    x13 = x13.add(48);
-                    x14 = x14.add(48);
-                    x15 = x15.add(48);
                     x16 = x16.add(48);
-                    x17 = x17.add(48);
-                    x18 = x18.add(48);
-                    x19 = x19.add(48);
-                    x20 = x20.add(48);
-                    x21 = x21.add(48);
-                    x22 = x22.add(48);
-                    x23 = x23.add(48);
-                    x24 = x24.add(48);
-                    x25 = x25.add(48);
-                    x26 = x26.add(48);
-                    x27 = x27.add(48);
-                    x28 = x28.add(48);
-                    x29 = x29.add(48);
-                    x30 = x30.add(48);
-                    x31 = x31.add(48);
                 }
+                let last = buffers.add(side);
+                let a0 = x0.sub(48).cast();
+                let a1 = x16.sub(48).cast();
+                // Columns 0..48 of the turn before, in tiles.
+                load::<4>(last, 64);
+                load::<5>(last.add(768), 64);
+                load::<6>(a0, args.stride);
+                multiply::<0, 6, 4>();
+                multiply::<1, 6, 5>();
+                load::<6>(a1, args.stride);
+                multiply::<2, 6, 4>();
+                multiply::<3, 6, 5>();
                 store::<0>(out, 128);
                 store::<1>(out.add(16), 128);
                 store::<2>(out.add(512), 128);

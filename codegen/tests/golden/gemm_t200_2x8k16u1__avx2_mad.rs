@@ -8,6 +8,8 @@
 pub unsafe fn gemm_t200_2x8k16u1__avx2_mad(args: &Args) {
     // SAFETY: every access lies in a range that `Args` promises.
     unsafe {
+        debug_assert!(args.blocks > 0 && args.turns > 0);
+        debug_assert!(args.stride >= args.blocks * args.turns * 16);
         // The bits of each position.
         let mask0 = _mm256_set1_epi8(0x03u8 as i8);
         let mut weights = args.weights;

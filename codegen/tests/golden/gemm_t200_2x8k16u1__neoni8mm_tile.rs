@@ -8,6 +8,8 @@
 pub unsafe fn gemm_t200_2x8k16u1__neoni8mm_tile(args: &Args) {
     // SAFETY: every access lies in a range that `Args` promises.
     unsafe {
+        debug_assert!(args.blocks > 0 && args.turns > 0);
+        debug_assert!(args.stride >= args.blocks * args.turns * 16);
         // The bits of each position.
         let mask0 = vdupq_n_u8(0x03);
         let mut weights = args.weights;

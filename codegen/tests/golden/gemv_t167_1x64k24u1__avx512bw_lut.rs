@@ -8,6 +8,7 @@
 pub unsafe fn gemv_t167_1x64k24u1__avx512bw_lut(args: &Args) {
     // SAFETY: every access lies in a range that `Args` promises.
     unsafe {
+        debug_assert!(args.blocks > 0 && args.turns > 0);
         // The index in a half of a byte; where each plane has its signs.
         let low = _mm512_set1_epi8(0x0fu8 as i8);
         let bits0 = _mm512_set1_epi16(4097u16 as i16);
@@ -27,6 +28,16 @@ pub unsafe fn gemv_t167_1x64k24u1__avx512bw_lut(args: &Args) {
                     let mut low0_0_0 = _mm512_setzero_si512();
                     let mut high0_0_0 = _mm512_setzero_si512();
                     // Columns 0..24 of the turn.
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4096).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1024).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4160).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1088).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4224).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1152).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4288).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1216).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4352).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1280).cast());
                     let [plane0_0, plane0_1, plane0_2, plane0_3] = planes(weights);
                     let signs0 = spread(weights.add(256));
                     let index0 = _mm512_and_si512(plane0_0, low);

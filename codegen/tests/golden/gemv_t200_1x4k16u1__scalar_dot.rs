@@ -7,6 +7,7 @@
 pub unsafe fn gemv_t200_1x4k16u1__scalar_dot(args: &Args) {
     // SAFETY: every access lies in a range that `Args` promises.
     unsafe {
+        debug_assert!(args.blocks > 0 && args.turns > 0);
         // The bits of each position.
         let mask0 = 0x0303_0303u32;
         let mut weights = args.weights;

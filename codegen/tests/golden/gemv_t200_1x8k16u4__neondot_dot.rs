@@ -8,10 +8,10 @@
 pub unsafe fn gemv_t200_1x8k16u4__neondot_dot(args: &Args) {
     // SAFETY: every access lies in a range that `Args` promises.
     unsafe {
+        debug_assert!(args.blocks > 0 && args.turns > 0);
         // The bits of each position.
         let mask0 = vdupq_n_u8(0x03);
         let mask1 = vdupq_n_u8(0x0c);
-        let mask2 = vdupq_n_u8(0x30);
         let mut weights = args.weights;
         let mut out = args.out;
         for _panel in 0..args.panels {
@@ -43,15 +43,15 @@ pub unsafe fn gemv_t200_1x8k16u4__neondot_dot(args: &Args) {
                     );
                     sum0_0_1 = sdot(sum0_0_1, c0, x);
                     sum0_1_1 = sdot(sum0_1_1, c1, x);
-                    let c0 = vandq_u8(w0, mask2);
-                    let c1 = vandq_u8(w1, mask2);
+                    let c0 = vandq_u8(vshrq_n_u8::<4>(w0), mask0);
+                    let c1 = vandq_u8(vshrq_n_u8::<4>(w1), mask0);
                     let x = vreinterpretq_s8_s32(
                         vdupq_n_s32(x0.add(8).cast::<i32>().read_unaligned()),
                     );
                     sum0_0_2 = sdot(sum0_0_2, c0, x);
                     sum0_1_2 = sdot(sum0_1_2, c1, x);
-                    let c0 = vandq_u8(vshrq_n_u8::<6>(w0), mask0);
-                    let c1 = vandq_u8(vshrq_n_u8::<6>(w1), mask0);
+                    let c0 = vandq_u8(vshrq_n_u8::<4>(w0), mask1);
+                    let c1 = vandq_u8(vshrq_n_u8::<4>(w1), mask1);
                     let x = vreinterpretq_s8_s32(
                         vdupq_n_s32(x0.add(12).cast::<i32>().read_unaligned()),
                     );
@@ -66,11 +66,8 @@ pub unsafe fn gemv_t200_1x8k16u4__neondot_dot(args: &Args) {
                     out,
                     vsubq_s32(
                         vaddq_s32(
-                            vaddq_s32(
-                                vaddq_s32(sum0_0_0, vshrq_n_s32::<2>(sum0_0_1)),
-                                vshrq_n_s32::<4>(sum0_0_2),
-                            ),
-                            sum0_0_3,
+                            vaddq_s32(sum0_0_0, sum0_0_2),
+                            vshrq_n_s32::<2>(vaddq_s32(sum0_0_1, sum0_0_3)),
                         ),
                         excess,
                     ),
@@ -79,11 +76,8 @@ pub unsafe fn gemv_t200_1x8k16u4__neondot_dot(args: &Args) {
                     out.add(4),
                     vsubq_s32(
                         vaddq_s32(
-                            vaddq_s32(
-                                vaddq_s32(sum0_1_0, vshrq_n_s32::<2>(sum0_1_1)),
-                                vshrq_n_s32::<4>(sum0_1_2),
-                            ),
-                            sum0_1_3,
+                            vaddq_s32(sum0_1_0, sum0_1_2),
+                            vshrq_n_s32::<2>(vaddq_s32(sum0_1_1, sum0_1_3)),
                         ),
                         excess,
                     ),

@@ -33,6 +33,9 @@ impl Packed {
         if n == 0 || k == 0 {
             return Err(PackError::Empty { n, k });
         }
+        if !layout.is_sound() {
+            return Err(PackError::Layout { layout });
+        }
         if k > MAX_K {
             return Err(PackError::Wide { k });
         }
@@ -187,6 +190,12 @@ pub enum PackError {
         /// Columns.
         k: usize,
     },
+    /// No layout of any kernel.
+    #[error("layout {layout} cannot hold weights: kb is a multiple of {}, 256 at most, and signs want an even nr", layout.step())]
+    Layout {
+        /// The layout asked for.
+        layout: Layout,
+    },
     /// Sums over a row this long might overflow.
     #[error("rows of {k} weights are too long: 32-bit sums are exact up to {MAX_K}")]
     Wide {
@@ -282,6 +291,16 @@ mod tests {
         assert!(new(1, 4, 4, &[0; 3]).contains("do not fill"));
         assert!(new(usize::MAX, 4, 4, &[0; 4]).contains("do not fill"));
         assert!(new(1, MAX_K + 1, MAX_K + 1, &[]).contains("too long"));
+        for (weights, nr, kb) in [
+            (Weights::T200, 0, 16),
+            (Weights::T200, 8, 0),
+            (Weights::T200, 8, 24),
+            (Weights::T167, 1, 24),
+            (Weights::T160, 8, 260),
+        ] {
+            let error = Packed::new(Layout { weights, nr, kb }, 1, 4, 4, &[1; 4]).unwrap_err();
+            assert_eq!(error, PackError::Layout { layout: Layout { weights, nr, kb } });
+        }
         assert!(new(1, 64, 16, &[0; 64]).contains("divides 16"));
         assert!(new(1, 64, 48, &[0; 64]).contains("48"));
         assert!(new(1, 64, 0, &[0; 64]).contains("for each 0"));

@@ -39,9 +39,9 @@ impl Tabulated {
         }
     }
 
-    /// The tables from `token` on; none where it is before the first that they were made for.
+    /// The tables from `token` on, one of those that they were made for.
     pub(super) fn from(&self, token: usize) -> TokenTables<'_> {
-        let first = self.of.map_or(usize::MAX, |(_, _, first)| first);
-        token.checked_sub(first).map_or_else(TokenTables::default, |at| self.tables.from(at))
+        let first = self.of.map_or(0, |(_, _, first)| first);
+        self.tables.from(token - first)
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::LinearError;
 use super::activations::{self, Activations};
 use super::scratch::Scratch;
-use crate::kernels::{Choice, Operand, PackError, Packed, Runnable, Selection, Tokens, Weights};
+use crate::kernels::{Choice, Operand, PackError, Packed, Runnable, Selection, TokenTables, Tokens, Weights};
 use crate::quant::trits::{Scales, Trits};
 use crate::threads::Parts;
 
@@ -151,7 +151,10 @@ impl Ternary {
                     values: x.quantized(token),
                     stride: x.stride(),
                     sums: self.sums(x, token, mr, sums),
-                    tables: tables.from(token),
+                    tables: match kernel.id().operand() {
+                        Operand::Tables(_) => tables.from(token),
+                        Operand::Rows => TokenTables::default(),
+                    },
                 };
                 kernel.products(&self.weights, panels.clone(), tokens, &mut out[..len])?;
                 self.scale(x, token, kernel, panels.clone(), &out[..len], y);

@@ -1,16 +1,17 @@
-//! `tritune kernels`: what is compiled in, what this machine runs, and what a shape is computed with.
+//! `tritune kernels`: which kernels there are, what this machine runs, and what a shape is computed with.
 
 use std::io::{self, Write};
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 use tritune::kernels::self_check::{self, Fault};
-use tritune::kernels::{Choice, Isa, KERNELS, Kernel};
+use tritune::kernels::{Choice, Isa, KERNELS, Kernel, KernelId, Operand};
+use tritune_tuning::menu::Menu;
 use tritune_tuning::shapes::Shape;
 
 use crate::engine::{Policy, Threads};
 
-/// List the kernels that are compiled in, or explain which one a shape gets
+/// List the kernels, and which of them this machine runs, or explain which one a shape gets
 #[derive(clap::Args)]
 pub(crate) struct Kernels {
     /// Say which kernels compute weights of this shape, rows x columns, and why
@@ -43,52 +44,84 @@ impl Kernels {
     }
 }
 
-/// What a compiled-in kernel is good for here.
+/// What a kernel is good for here.
 enum State {
-    /// The machine lacks its instruction set.
-    Foreign,
+    /// It is another CPU family's, and not in this binary.
+    Absent,
+    /// The machine lacks these features.
+    Lacks(Vec<&'static str>),
     /// It failed its self-check.
     Wrong(Fault),
     /// It passed.
     Right,
 }
 
-impl State {
-    fn of(kernel: &'static Kernel) -> State {
-        match kernel.detect().map(|kernel| self_check::check(&kernel)) {
-            None => State::Foreign,
+/// A kernel in the list.
+struct Row {
+    id: KernelId,
+    source_hash: Option<&'static str>,
+    state: State,
+}
+
+impl Row {
+    fn compiled(kernel: &'static Kernel) -> Row {
+        let state = match kernel.detect().map(|kernel| self_check::check(&kernel)) {
+            None => State::Lacks(kernel.id.missing_features().collect()),
             Some(Err(fault)) => State::Wrong(fault),
             Some(Ok(())) => State::Right,
+        };
+        Row { id: kernel.id, source_hash: Some(kernel.source_hash), state }
+    }
+
+    fn absent(id: KernelId) -> Row {
+        Row { id, source_hash: None, state: State::Absent }
+    }
+
+    /// Every kernel of this binary, then what a build for another CPU family compiles: together, every cell of the matrix.
+    fn all() -> Result<Vec<Row>> {
+        let absent = Menu::defaults()?.into_iter().filter(|id| KERNELS.iter().all(|kernel| kernel.id != *id));
+        Ok(KERNELS.iter().map(Row::compiled).chain(absent.map(Row::absent)).collect())
+    }
+
+    /// Whether it may be chosen where these instruction sets are.
+    fn is_used(&self, used: &[Isa]) -> bool {
+        matches!(self.state, State::Right) && used.contains(&self.id.isa)
+    }
+
+    fn json(&self, used: &[Isa]) -> Value {
+        let Row { id, source_hash, state } = self;
+        json!({
+            "kernel": id.to_string(), "op": id.op.to_string(), "weights": id.weights.to_string(),
+            "tile": id.tile.to_string(), "isa": id.isa.to_string(), "method": id.method.to_string(),
+            "layout": id.layout().to_string(), "features": id.features().collect::<Vec<_>>(),
+            "operand": match id.operand() { Operand::Rows => "rows", Operand::Tables(_) => "tables" },
+            "source_hash": source_hash, "compiled": !matches!(state, State::Absent),
+            "runs": matches!(state, State::Wrong(_) | State::Right), "right": matches!(state, State::Right),
+            "fault": if let State::Wrong(fault) = state { Some(fault.to_string()) } else { None },
+            "used": self.is_used(used),
+        })
+    }
+
+    fn text(&self, used: &[Isa]) -> String {
+        match &self.state {
+            State::Absent => format!("not compiled in, it is for {}", self.id.isa.arch().unwrap_or("any CPU family")),
+            State::Lacks(features) => format!("this machine lacks {}", features.join(", ")),
+            State::Wrong(fault) => format!("is not used: {fault}"),
+            State::Right if self.is_used(used) => "runs, equal to the reference".into(),
+            State::Right => "runs, equal to the reference; another instruction set is forced".into(),
         }
     }
 }
 
 fn list(mut out: impl Write, used: &[Isa], json: bool) -> Result<()> {
+    let rows = Row::all()?;
     if json {
-        let rows: Vec<_> = KERNELS
-            .iter()
-            .map(|kernel| {
-                let (id, state) = (kernel.id, State::of(kernel));
-                json!({
-                    "kernel": id.to_string(), "op": id.op.to_string(), "isa": id.isa.to_string(),
-                    "method": id.method.to_string(), "layout": id.layout().to_string(), "source_hash": kernel.source_hash,
-                    "runs": !matches!(state, State::Foreign), "right": matches!(state, State::Right),
-                    "fault": if let State::Wrong(fault) = state { Some(fault.to_string()) } else { None },
-                    "used": used.contains(&id.isa),
-                })
-            })
-            .collect();
+        let rows: Vec<_> = rows.iter().map(|row| row.json(used)).collect();
         writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
         return Ok(());
     }
-    for kernel in KERNELS {
-        let state = match State::of(kernel) {
-            State::Foreign => "this machine does not run it".into(),
-            State::Wrong(fault) => format!("is not used: {fault}"),
-            State::Right if used.contains(&kernel.id.isa) => "runs, equal to the reference".into(),
-            State::Right => "runs, equal to the reference; another instruction set is forced".into(),
-        };
-        writeln!(out, "{:44} {state}", kernel.id)?;
+    for row in &rows {
+        writeln!(out, "{:44} {}", row.id, row.text(used))?;
     }
     let used: Vec<&str> = used.iter().map(|isa| isa.name()).collect();
     writeln!(out, "instruction sets, most wanted first: {}", used.join(", "))?;
