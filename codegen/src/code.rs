@@ -66,7 +66,7 @@ impl Weights {
             }
             Weights::T160 => {
                 let fraction = (0..q).fold(byte, |fraction, _| fraction.wrapping_mul(3));
-                (u16::from(fraction) * 3 >> 8) as u8
+                ((u16::from(fraction) * 3) >> 8) as u8
             }
         }
     }

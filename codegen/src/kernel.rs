@@ -193,7 +193,7 @@ impl KernelId {
         }
         let trits = self.weights.trits_an_index().unwrap_or(1) as u16;
         let lookups = kb / trits / if permutes { 4 } else { 1 };
-        if lookups % ku != 0 {
+        if !lookups.is_multiple_of(ku) {
             return Some(format!("the {lookups} lookups of a turn are dealt evenly over ku accumulators"));
         }
         let most = self.weights.lookups_in_16_bits();

@@ -106,8 +106,10 @@ impl Lookups for Scalar {
     }
 
     fn expand(&self, pointer: TokenStream, nibble: usize) -> TokenStream {
-        let nibble = proc_macro2::Literal::usize_unsuffixed(nibble);
-        quote!(expand(#pointer.read() >> (4 * #nibble)))
+        match nibble {
+            0 => quote!(expand(#pointer.read())),
+            _ => quote!(expand(#pointer.read() >> 4)),
+        }
     }
 
     fn xor(&self, a: TokenStream, b: TokenStream) -> TokenStream {

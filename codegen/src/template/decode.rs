@@ -94,7 +94,7 @@ impl Decoder {
     /// asked for in order.
     pub(super) fn codes(&self, name: &str, step: usize, q: usize, tally: &mut Tally) -> TokenStream {
         let mut code = match (self.layout.weights, self.v.lookups()) {
-            (Weights::T167, Some(lookups)) if q % SHARE_A_SIGN == 0 => {
+            (Weights::T167, Some(lookups)) if q.is_multiple_of(SHARE_A_SIGN) => {
                 self.half(lookups, step, q / SHARE_A_SIGN, tally)
             }
             _ => quote!(),
@@ -130,7 +130,7 @@ impl Decoder {
             0 => w,
             positions => {
                 // Once for all positions that are shifted as far.
-                tally.counts("shifts", usize::from(q % self.in_place == 0));
+                tally.counts("shifts", usize::from(q.is_multiple_of(self.in_place)));
                 self.v.shift_right(w, 2 * positions as u32)
             }
         };

@@ -272,7 +272,7 @@ mod tests {
                     let code = if row < n && column < k { codes[row * k + column] } else { 1 };
                     prop_assert_eq!(packed.code(row, column), code);
                     let position = layout.position(k, row, column);
-                    if let Some(half) = position.signs.filter(|_| position.trit % 3 == 0 && column % 4 == column % 12) {
+                    if let Some(half) = position.signs.filter(|_| position.trit.is_multiple_of(3) && column % 4 == column % 12) {
                         let (byte, bit) = half[position.trit / 3];
                         signs += u32::from(packed.bytes()[byte] >> bit & 1);
                     }
