@@ -34,7 +34,12 @@ impl Tune {
     pub(crate) fn run(self) -> Result<()> {
         let (effort, seconds) = if self.quick { (Effort::Quick, 110) } else { (Effort::Full, 540) };
         let shapes = self.shapes()?;
-        let isas = if self.isas.is_empty() { Isa::best_here() } else { self.isas.clone() };
+        let mut isas = if self.isas.is_empty() { Isa::best_here() } else { self.isas.clone() };
+        if self.quick && self.isas.is_empty() {
+            // The widest vectors win so often that a quick search leaves the others out.
+            let widest = isas.iter().map(|isa| isa.vector_bytes()).max();
+            isas.retain(|isa| Some(isa.vector_bytes()) == widest);
+        }
         if let Some(isa) = isas.iter().find(|isa| !isa.detected()) {
             bail!("this machine does not run {isa}");
         }

@@ -19,12 +19,15 @@ use crate::threads::Pool;
 const POOL_BYTES: u64 = 512 << 20;
 /// And this many times as large as the last-level cache: each core complex may have one.
 const POOL_CACHES: u64 = 4;
+/// But not larger than this: caches that large are shared with other machines' cores, and filling pools takes the time that
+/// measuring should have.
+const POOL_MOST: u64 = 1 << 30;
 /// Bytes of weights that a gemv pass goes through; the next pass goes on from there. A gemm is long enough on one matrix.
 const PASS_BYTES: usize = 32 << 20;
 
 /// Bytes of weights that a machine's caches do not hold.
 pub fn cold_pool(machine: &Machine) -> usize {
-    POOL_BYTES.max(POOL_CACHES * machine.last_level_cache().unwrap_or(0)) as usize
+    POOL_BYTES.max(POOL_CACHES * machine.last_level_cache().unwrap_or(0)).min(POOL_MOST) as usize
 }
 
 /// Runs candidates for the tuner.

@@ -98,7 +98,11 @@ impl Tune {
             eprintln!("warning: {} was excluded from {}: {why}", sample.kernel, sample.case);
         }
         let Some(folder) = out else { return Ok(()) };
-        let passed_over = Isa::best_here().into_iter().find(|isa| !self.isas.is_empty() && !self.isas.contains(isa));
+        // Narrower vectors may be left out: a quick search does so.
+        let widest = self.isas.iter().map(|isa| isa.vector_bytes()).max().unwrap_or(0);
+        let passed_over = Isa::best_here()
+            .into_iter()
+            .find(|isa| isa.vector_bytes() >= widest && widest > 0 && !self.isas.contains(isa));
         if interrupt.load(Ordering::SeqCst) {
             aside(results, &folder, "interrupted")?;
             bail!("interrupted");
