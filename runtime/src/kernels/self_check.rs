@@ -87,12 +87,13 @@ fn code(row: usize, column: usize) -> u8 {
 /// Kinds of activations.
 const KINDS: usize = 3;
 
-/// Activation of a token of one kind: extremes in turn, one extreme throughout, or without a period.
-fn activation(kind: usize, column: usize) -> i8 {
-    match kind % KINDS {
+/// Activation of a token of one kind: extremes in turn, one extreme throughout, or without a period, in columns and in
+/// tokens alike.
+fn activation(token: usize, kind: usize, column: usize) -> i8 {
+    match (token + kind) % KINDS {
         0 => [127, -127, -128][column / 8 % 3],
         1 => -128,
-        _ => mixed(column) as i8,
+        _ => mixed(token * 4099 + column) as i8,
     }
 }
 
@@ -109,7 +110,7 @@ fn case(kernel: &Runnable, n: usize, k: usize, block: usize, kind: usize) -> Res
     let (mr, blocks, stride) = (kernel.tokens(), weights.blocks(), weights.layout().padded_k(k));
     let mut values = vec![0; mr * stride];
     for (token, row) in values.chunks_exact_mut(stride).enumerate() {
-        row[..k].iter_mut().enumerate().for_each(|(column, value)| *value = activation(token + kind, column));
+        row[..k].iter_mut().enumerate().for_each(|(column, value)| *value = activation(token, kind, column));
     }
     let sums: Vec<i32> = values
         .chunks_exact(stride)
