@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tritune_codegen::{Isa, KernelId, Layout, NameError, Op};
+use tritune_codegen::{Isa, KernelId, Layout, Method, NameError, Op};
 
 use super::generated::{DEFAULTS, KERNELS};
 use super::picks::Picks;
@@ -128,18 +128,15 @@ impl Selection {
         threads: usize,
         picks: Picks,
     ) -> Result<Self, SelectionError> {
-        let isa = match force {
-            None => None,
-            Some(Force::Isa(isa)) => Some(isa),
-            Some(Force::Kernel(id)) => {
-                if !table.iter().any(|kernel| kernel.id == id) {
-                    return Err(SelectionError::NotCompiled { kernel: id });
-                }
-                Some(id.isa)
+        match force {
+            Some(Force::Isa(isa)) if !isa.detected() => return Err(SelectionError::NotHere { isa }),
+            Some(Force::Kernel(kernel)) if !table.iter().any(|known| known.id == kernel) => {
+                return Err(SelectionError::NotCompiled { kernel });
             }
-        };
-        if let Some(isa) = isa.filter(|isa| !isa.detected()) {
-            return Err(SelectionError::NotHere { isa });
+            Some(Force::Kernel(kernel)) if !kernel.detected() => {
+                return Err(SelectionError::Forced { kernel, why: lacking(kernel) });
+            }
+            _ => (),
         }
         Ok(Selection { table, force, threads, picks })
     }
@@ -178,20 +175,28 @@ impl Selection {
         }
         for (source, menu) in self.menus(n, k, block, &mut notes) {
             let mut kernels = Vec::new();
-            for id in menu {
-                match self.prove(id) {
+            for id in &menu {
+                match self.prove(*id) {
                     Ok(kernel) => kernels.push(kernel),
-                    Err(why) if self.force == Some(Force::Kernel(id)) => {
-                        return Err(SelectionError::Forced { kernel: id, why });
+                    Err(why) if self.force == Some(Force::Kernel(*id)) => {
+                        return Err(SelectionError::Forced { kernel: *id, why });
                     }
                     Err(why) => notes.push(why),
                 }
             }
+            if kernels.is_empty() {
+                match (self.force, menu.first()) {
+                    // Where it has no kernel that fits, the next below it serves; where it has, and all are wrong, not.
+                    (Some(Force::Isa(isa)), Some(first)) if first.isa == isa => {
+                        return Err(SelectionError::ForcedIsa { isa, notes: notes.join("; ") });
+                    }
+                    _ => continue,
+                }
+            }
+            self.complete(&mut kernels, &mut notes);
             kernels.sort_by_key(|kernel| (std::cmp::Reverse(kernel.tokens()), kernel.id().op));
             kernels.dedup_by_key(|kernel| (kernel.tokens(), kernel.id().op));
-            if !kernels.is_empty() {
-                return Ok(Choice { kernels, source, notes });
-            }
+            return Ok(Choice { kernels, source, notes });
         }
         Err(SelectionError::None { n, k, block, notes: notes.join("; ") })
     }
@@ -202,59 +207,68 @@ impl Selection {
         let isas = self.isas();
         let mut menus = Vec::new();
         if let Some(Force::Kernel(id)) = self.force {
-            return vec![(Source::Forced(Force::Kernel(id)), self.complete(vec![id], &isas))];
+            return vec![(Source::Forced(Force::Kernel(id)), vec![id])];
         }
         if self.force.is_none()
             && let Some(pick) = self.picks.find(n, k, self.threads)
         {
             let machine = pick.machine;
             match pick.kernels.iter().all(fits) {
-                true => {
-                    menus.push((Source::Tuned { machine: machine.into() }, self.complete(pick.kernels.into(), &isas)))
-                }
+                true => menus.push((Source::Tuned { machine: machine.into() }, pick.kernels.into())),
                 false => notes.push(format!("what was tuned on {machine} does not keep blocks of {block} apart")),
             }
         }
         let source = |isa| self.force.map_or(Source::Default(isa), Source::Forced);
         for isa in &isas {
             let menu = DEFAULTS.iter().copied().filter(|id| id.isa == *isa && fits(id)).collect();
-            menus.push((source(*isa), self.complete(menu, &isas)));
+            menus.push((source(*isa), menu));
         }
         // What no default fits: all kernels of the first layout that keeps the blocks apart.
         for isa in &isas {
             let own = || self.table.iter().map(|kernel| kernel.id).filter(|id| id.isa == *isa);
             if let Some(layout) = own().find(fits).map(|id| id.layout()) {
                 let menu = own().filter(|id| id.layout() == layout).collect();
-                menus.push((source(*isa), self.complete(menu, &isas)));
+                menus.push((source(*isa), menu));
             }
         }
         menus
     }
 
-    /// A menu, and for the tokens that it leaves over, kernels of its layout for fewer tokens than its widest, of the
-    /// most wanted instruction set that has them.
-    fn complete(&self, mut menu: Vec<KernelId>, isas: &[Isa]) -> Vec<KernelId> {
-        let widest = menu.iter().map(|id| id.tile.mr).max().unwrap_or(0);
-        let Some(layout) = menu.first().map(KernelId::layout) else { return menu };
-        for isa in isas {
-            let others = self.table.iter().map(|kernel| kernel.id).filter(|id| id.isa == *isa && id.layout() == layout);
-            for other in others.filter(|other| other.tile.mr < widest) {
-                if menu.iter().all(|id| id.tile.mr != other.tile.mr) {
-                    menu.push(other);
+    /// Adds, for the tokens that kernels leave over, others of their layout for fewer tokens than their widest: of the most
+    /// wanted instruction set that has one that is right; lookups before products, since their layouts are made for them.
+    fn complete(&self, kernels: &mut Vec<Runnable>, notes: &mut Vec<String>) {
+        let widest = kernels.iter().map(Runnable::tokens).max().unwrap_or(0);
+        let Some(layout) = kernels.first().map(|kernel| kernel.id().layout()) else { return };
+        for isa in self.isas() {
+            let others = self.table.iter().map(|kernel| kernel.id).filter(|id| id.isa == isa && id.layout() == layout);
+            let mut others: Vec<KernelId> =
+                others.filter(|id| usize::from(id.tile.mr) < widest && id.detected()).collect();
+            others.sort_by_key(|id| id.method != Method::Lut);
+            for other in others {
+                if kernels.iter().all(|kernel| kernel.id().tile.mr != other.tile.mr) {
+                    match self.prove(other) {
+                        Ok(kernel) => kernels.push(kernel),
+                        Err(why) => notes.push(why),
+                    }
                 }
             }
         }
-        menu
     }
 
     /// A kernel that is compiled in, runs here, and has passed its self-check.
     fn prove(&self, id: KernelId) -> Result<Runnable, String> {
         let kernel = self.table.iter().find(|kernel| kernel.id == id);
         let kernel = kernel.ok_or_else(|| format!("kernel {id} is not compiled in"))?;
-        let kernel = kernel.detect().ok_or_else(|| format!("this machine does not run {}", id.isa))?;
+        let kernel = kernel.detect().ok_or_else(|| lacking(id))?;
         self_check::check(&kernel).map_err(|fault| fault.to_string())?;
         Ok(kernel)
     }
+}
+
+/// Why this machine does not run a kernel.
+fn lacking(kernel: KernelId) -> String {
+    let missing: Vec<&str> = kernel.missing_features().collect();
+    format!("this machine lacks {} for {kernel}", missing.join(", "))
 }
 
 /// No kernel, or not the one that was asked for.
@@ -279,6 +293,14 @@ pub enum SelectionError {
         kernel: KernelId,
         /// Why.
         why: String,
+    },
+    /// The forced instruction set cannot be trusted.
+    #[error("no kernel of the forced instruction set {isa} can be used: {notes}")]
+    ForcedIsa {
+        /// The instruction set.
+        isa: Isa,
+        /// Why.
+        notes: String,
     },
     /// Nothing is left.
     #[error("no kernel serves {n} × {k} weights with a scale for each {block} columns: {notes}")]
@@ -328,15 +350,21 @@ mod tests {
         assert!(choice.notes.iter().any(|note| note.contains(&liar.to_string())), "{:?}", choice.notes);
     }
 
+    /// Each in turn, with what extends it: prompts and single tokens go to what the machine would run without them.
     #[test]
     fn an_instruction_set_that_fails_as_a_whole_gives_way_to_the_next() {
-        let isa = best_default().isa;
-        if isa == Isa::Scalar {
-            return println!("skipped: this machine has one instruction set");
+        for broken in Isa::here().into_iter().filter(|isa| *isa != Isa::Scalar) {
+            let fails = |isa: Isa| isa.extends(broken);
+            let choice = selection(table(|id| fails(id.isa)), None).choose(100, 300, 300).unwrap();
+            assert!(choice.kernels().iter().all(|kernel| !fails(kernel.id().isa)), "{broken}");
+            let Source::Default(next) = choice.source else { panic!("{}", choice.source) };
+            let own = selection(KERNELS, Some(Force::Isa(next))).choose(100, 300, 300).unwrap();
+            for m in [1, 512] {
+                assert_eq!(choice.kernel(m).id(), own.kernel(m).id(), "without {broken}, for {m} tokens");
+            }
+            let forced = selection(table(|id| fails(id.isa)), Some(Force::Isa(broken))).choose(100, 300, 300);
+            assert!(matches!(forced, Err(SelectionError::ForcedIsa { isa, .. }) if isa == broken), "{forced:?}");
         }
-        let choice = selection(table(|id| id.isa == isa), None).choose(100, 300, 300).unwrap();
-        assert!(choice.kernels().iter().all(|kernel| kernel.id().isa != isa));
-        assert!(matches!(choice.source, Source::Default(other) if other != isa));
     }
 
     #[test]
