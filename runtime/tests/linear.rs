@@ -1,7 +1,7 @@
 //! Linear layers against a plain product, on every instruction set, for every way in which weights are scaled.
 
 use proptest::prelude::*;
-use tritune::kernels::{Force, Isa, KERNELS, Selection};
+use tritune::kernels::{Choice, Force, Isa, KERNELS, Kernel, Selection};
 use tritune::linear::{Activations, Linear, Ternary, project};
 use tritune::quant::trits::{Scales, Trits};
 use tritune::threads::Pool;
@@ -93,6 +93,23 @@ fn exact_with_every_kernel() {
         for kernel in KERNELS.iter().filter(|kernel| kernel.detect().is_some()) {
             assert!(computed(&trits, &x, Force::Kernel(kernel.id), 2) == expected, "{} for {m} tokens", kernel.id);
         }
+    }
+}
+
+/// A kernel for more tokens than there are reads on behind the last: there is room, and what it makes of it is not used.
+#[test]
+fn kernels_for_more_tokens_than_there_are() {
+    let (n, k) = (70, 200);
+    let trits =
+        Trits { n, k, codes: (0..n * k).map(|i| (i * i % 5 % 3) as u8).collect(), scales: Scales::Tensor(0.5) };
+    let x: Vec<f32> = (0..k).map(|i| (i * 53 % 255) as f32 - 127.0).collect();
+    let (expected, pool) = (expected(&trits, &x), Pool::new(1));
+    for kernel in KERNELS.iter().filter_map(Kernel::detect) {
+        let linear = Linear::Ternary(Ternary::with(&trits, Choice::only(kernel)).expect("packs"));
+        let (mut activations, mut y) = (Activations::new(), vec![f32::NAN; n]);
+        activations.rows_mut(1, k).copy_from_slice(&x);
+        project(&pool, &mut activations, [(&linear, &mut y)]).expect("shapes fit");
+        assert!(y == expected, "{}", kernel.id());
     }
 }
 

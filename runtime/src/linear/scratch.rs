@@ -1,9 +1,13 @@
 //! What a thread needs while it computes, and keeps for the next time.
 
-use tritune_codegen::kernel::GEMV_MAX_TOKENS;
+use std::ops::Range;
 
 use super::activations::Activations;
 use crate::kernels::{Tables, TokenTables, Weights};
+
+/// Tables are made for so many tokens at a time, at most: few enough to stay in a cache, and more than kernels that read
+/// tables are left with where others compute a prompt.
+const TOKENS: usize = 32;
 
 /// Integer products, sums of activations, and tables for lookups.
 #[derive(Debug, Default)]
@@ -18,30 +22,33 @@ pub(super) struct Scratch {
 /// Tables of a thread's own: fetching them from another core's cache takes longer than building them.
 #[derive(Debug, Default)]
 pub(super) struct Tabulated {
-    /// The rows, the weights and the first token that they are for.
-    of: Option<(u64, Weights, usize)>,
+    /// The rows, the weights and the tokens that they are for; none while they are being made.
+    of: Option<(u64, Weights, Range<usize>)>,
     tables: Tables,
 }
 
 impl Tabulated {
-    /// Makes the tables of the tokens from `first` on, unless they are there already. The rows are quantised.
-    pub(super) fn make(&mut self, x: &Activations, weights: Weights, first: usize) {
-        let of = (x.version(), weights, first);
-        if self.of == Some(of) {
-            return;
-        }
-        self.of = Some(of);
-        // A kernel may read on behind the last token, by as many as it computes together.
-        let tokens = x.m() - first;
-        self.tables.reserve(weights, tokens + usize::from(GEMV_MAX_TOKENS) - 1, x.k());
-        for token in 0..tokens {
-            self.tables.fill(weights, token, &x.quantized(first + token)[..x.k()]);
-        }
-    }
-
-    /// The tables from `token` on, one of those that they were made for.
-    pub(super) fn from(&self, token: usize) -> TokenTables<'_> {
-        let first = self.of.map_or(0, |(_, _, first)| first);
-        self.tables.from(token - first)
+    /// The tables of the tokens from `token` on, `mr` of them, made now unless they are there already. The rows are
+    /// quantised; tables of tokens behind the last are unspecified.
+    pub(super) fn make(&mut self, x: &Activations, weights: Weights, token: usize, mr: usize) -> TokenTables<'_> {
+        let needed = token..(token + mr).min(x.m());
+        let there = |of: &(u64, Weights, Range<usize>)| {
+            (of.0, of.1) == (x.version(), weights) && of.2.start <= needed.start && needed.end <= of.2.end
+        };
+        let start = match self.of.as_ref().filter(|of| there(of)) {
+            Some((_, _, tokens)) => tokens.start,
+            None => {
+                self.of = None;
+                let tokens = token..(token + TOKENS.max(mr)).min(x.m());
+                // A kernel reads on behind the last token, by as many as it computes together.
+                self.tables.reserve(weights, tokens.len() + mr - 1, x.k());
+                for at in tokens.clone() {
+                    self.tables.fill(weights, at - token, &x.quantized(at)[..x.k()]);
+                }
+                self.of = Some((x.version(), weights, tokens));
+                token
+            }
+        };
+        self.tables.from(token - start)
     }
 }

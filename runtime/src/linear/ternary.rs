@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::LinearError;
 use super::activations::{self, Activations};
 use super::scratch::Scratch;
-use crate::kernels::{Choice, Operand, PackError, Packed, Runnable, Selection, TokenTables, Tokens, Weights};
+use crate::kernels::{Choice, Operand, PackError, Packed, Runnable, Selection, TokenTables, Tokens};
 use crate::quant::trits::{Scales, Trits};
 use crate::threads::Parts;
 
@@ -75,19 +75,6 @@ impl Ternary {
         self.choice = choice;
     }
 
-    /// The tables that its kernels read of `m` tokens, and the first token that they are read of.
-    pub(super) fn tables(&self, m: usize) -> Option<(Weights, usize)> {
-        let mut token = 0;
-        while token < m {
-            let kernel = self.choice.kernel(m - token);
-            if let Operand::Tables(weights) = kernel.id().operand() {
-                return Some((weights, token));
-            }
-            token += kernel.tokens();
-        }
-        None
-    }
-
     /// Output rows.
     pub fn n(&self) -> usize {
         self.weights.n()
@@ -136,9 +123,6 @@ impl Ternary {
         let nr = usize::from(self.weights.layout().nr);
         let panels = rows.start / nr..rows.end.div_ceil(nr);
         SCRATCH.with_borrow_mut(|Scratch { out, sums, tables }| {
-            if let Some((weights, first)) = self.tables(x.m()) {
-                tables.make(x, weights, first);
-            }
             let mut token = 0;
             while token < x.m() {
                 let kernel = self.choice.kernel(x.m() - token);
@@ -152,7 +136,7 @@ impl Ternary {
                     stride: x.stride(),
                     sums: self.sums(x, token, mr, sums),
                     tables: match kernel.id().operand() {
-                        Operand::Tables(_) => tables.from(token),
+                        Operand::Tables(weights) => tables.make(x, weights, token, mr),
                         Operand::Rows => TokenTables::default(),
                     },
                 };
