@@ -30,7 +30,7 @@ pub enum Isa {
     Neon,
     /// 64-bit Arm with the dot product, `sdot`.
     NeonDot,
-    /// 64-bit Arm with int8 matrix products, `usmmla`, and `usdot`.
+    /// 64-bit Arm with int8 matrix products, `smmla`, and `usdot`.
     NeonI8mm,
 }
 

@@ -112,6 +112,18 @@ impl KernelId {
         }
     }
 
+    /// For products of t200: positions in a byte that codes are multiplied at, 1, 2 or 4 of them, each with accumulators of
+    /// its own; higher ones are shifted there.
+    pub fn in_place(&self) -> usize {
+        // NEON's `sdot` has signed codes: a sign bit is no place for one.
+        let signed = self.isa == Isa::NeonDot;
+        match (self.weights, self.method, self.tile.ku) {
+            (Weights::T200, Method::Dot, 4..) if !signed => 4,
+            (Weights::T200, Method::Dot, 2..) => 2,
+            _ => 1,
+        }
+    }
+
     /// The CPU features that it needs, in rustc's spelling: those of its instruction set, and one more where lookups
     /// are made in 64 entries at once.
     pub fn features(&self) -> impl Iterator<Item = &'static str> {

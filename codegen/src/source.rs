@@ -23,7 +23,7 @@ impl KernelId {
     /// # Errors
     /// Where [`KernelId::check`] refuses the kernel.
     pub fn source_hash(&self) -> Result<String, KernelError> {
-        // What the kernel calls is part of it.
+        // What the kernel calls is part of it, but for the lane of scalar kernels, which is written by hand.
         let source = self.source()? + &lowering(self.isa).imports().to_string();
         let hash = source
             .bytes()

@@ -119,8 +119,6 @@ pub trait Lookups {
 pub trait Dots {
     /// Lanes of `sum` plus the dot product of the lane's four codes and four signed activations, without saturation.
     fn dot(&self, sum: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream;
-    /// Whether codes are unsigned bytes; they are signed else, and a code in the upper two bits must be shifted down.
-    fn unsigned(&self) -> bool;
 }
 
 /// Products in 16 bits, widened to lanes before they can overflow.

@@ -82,7 +82,8 @@ impl Work {
     fn decoding(kernel: &KernelId, in_place: usize) -> usize {
         let trits = kernel.weights.trits();
         match kernel.weights {
-            Weights::T200 => 1 + trits + (trits - in_place),
+            // A shift brings as many positions in place as stay there.
+            Weights::T200 => 1 + trits + (trits / in_place - 1),
             // For each half: shift, mask, signs; for each trit: lookup, xor, add.
             Weights::T167 => 1 + 2 * 4 + 3 * trits,
             Weights::T160 => 1 + 3 * trits,
@@ -93,11 +94,7 @@ impl Work {
         let (tokens, vectors, chains) = Work::sizes(kernel);
         let trits = kernel.weights.trits();
         let dot = kernel.method == Method::Dot;
-        // With an accumulator a position, codes are multiplied where they are in their byte.
-        let in_place = match kernel.weights {
-            Weights::T200 if dot && chains >= trits => trits,
-            _ => 1,
-        };
+        let in_place = kernel.in_place();
         let multiplication = if dot { 1 } else { 2 };
         let step = vectors * Work::decoding(kernel, in_place) + trits * tokens * (1 + vectors * multiplication);
         let widening = if dot { 0 } else { 2 * tokens * vectors * chains };
@@ -139,12 +136,14 @@ impl Work {
         Work { instructions: step as f64, registers: tokens * vectors + 2 * vectors + 1 }
     }
 
-    /// A product of tiles counts as the sixteen cycles that it takes.
+    /// A product of tiles counts as the cycles that it takes: one for each token.
     fn tiles(kernel: &KernelId) -> Work {
         let (tokens, vectors, _) = Work::sizes(kernel);
-        let (trits, products) = (kernel.weights.trits(), tokens / 16 * vectors);
+        let trits = kernel.weights.trits();
         let step = vectors * (Work::decoding(kernel, 1) + trits);
-        Work { instructions: step as f64 + (products * trits) as f64, registers: 12 + 2 * vectors }
+        // Four columns of 16 rows and 16 tokens are a sixteenth of a product of 16 cycles.
+        let products = tokens as f64 / 16.0 * (vectors * trits) as f64;
+        Work { instructions: step as f64 + products, registers: 12 + 2 * vectors }
     }
 }
 

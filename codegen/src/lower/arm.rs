@@ -10,15 +10,15 @@ use crate::vector::{Dots, Halves, Lookups, Lowering, Pairs, Shuffles};
 /// One instruction set of the family.
 pub(crate) struct Arm {
     isa: Isa,
-    /// The instruction of a four-way dot product, and whether its codes are unsigned.
-    dot: Option<(&'static str, bool)>,
+    /// The instruction of a four-way dot product.
+    dot: Option<&'static str>,
     pairs: bool,
 }
 
 impl Arm {
     pub(crate) const NEON: Arm = Arm { isa: Isa::Neon, dot: None, pairs: false };
-    pub(crate) const NEONDOT: Arm = Arm { isa: Isa::NeonDot, dot: Some(("sdot", false)), pairs: false };
-    pub(crate) const NEONI8MM: Arm = Arm { isa: Isa::NeonI8mm, dot: Some(("usdot", true)), pairs: true };
+    pub(crate) const NEONDOT: Arm = Arm { isa: Isa::NeonDot, dot: Some("sdot"), pairs: false };
+    pub(crate) const NEONI8MM: Arm = Arm { isa: Isa::NeonI8mm, dot: Some("usdot"), pairs: true };
 
     /// A function around one instruction that stable Rust has no intrinsic for.
     fn instruction(&self, name: &str) -> TokenStream {
@@ -51,7 +51,7 @@ const MATRIX_PRODUCT: &str = "smmla";
 impl Lowering for Arm {
     fn imports(&self) -> TokenStream {
         let attribute = self.attributes(self.isa.features());
-        let dot = self.dot.map(|(name, _)| self.instruction(name));
+        let dot = self.dot.map(|name| self.instruction(name));
         let pairs = self.pairs.then(|| self.instruction(MATRIX_PRODUCT));
         quote! {
             use core::arch::aarch64::*;
@@ -196,12 +196,8 @@ impl Lookups for Arm {
 
 impl Dots for Arm {
     fn dot(&self, sum: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
-        let dot = self.dot.map(|(name, _)| format_ident!("{name}"));
+        let dot = self.dot.map(|name| format_ident!("{name}"));
         quote!(#dot(#sum, #codes, #activations))
-    }
-
-    fn unsigned(&self) -> bool {
-        self.dot.is_some_and(|(_, unsigned)| unsigned)
     }
 }
 

@@ -129,8 +129,4 @@ impl Dots for Scalar {
     fn dot(&self, sum: TokenStream, codes: TokenStream, activations: TokenStream) -> TokenStream {
         quote!(dot(#sum, #codes, #activations))
     }
-
-    fn unsigned(&self) -> bool {
-        true
-    }
 }

@@ -281,10 +281,6 @@ impl Dots for X86 {
         let dot = self.dot.map(|name| intrinsic(name.into()));
         quote!(#dot(#sum, #codes, #activations))
     }
-
-    fn unsigned(&self) -> bool {
-        true
-    }
 }
 
 /// `vpmaddubsw` sums two products, each at most 2 · 128 in magnitude.

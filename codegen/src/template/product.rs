@@ -26,11 +26,8 @@ use super::decode::{self, Decoder};
 use super::nest::{Nest, prefetch, x};
 use super::{Kernel, Tally, offset};
 use crate::code::LANE_BYTES;
-use crate::kernel::{KernelId, Method, Weights};
+use crate::kernel::{KernelId, Method};
 use crate::vector::{Dots, Halves, Lowering, lowering};
-
-/// Positions of a two-bit code in its byte.
-const POSITIONS: usize = 4;
 
 /// The kernel, where the instruction set lowers what it needs.
 pub(super) fn kernel(id: &KernelId) -> Option<Kernel> {
@@ -40,15 +37,7 @@ pub(super) fn kernel(id: &KernelId) -> Option<Kernel> {
         Method::Mad => Multiply::Mad(v.halves()?),
         _ => Multiply::Dot(v.dots()?),
     };
-    let in_place = match multiply {
-        Multiply::Dot(dots) if id.weights == Weights::T200 => match chains {
-            // The sign bit of a byte is no place for a code.
-            POSITIONS.. if dots.unsigned() => POSITIONS,
-            2.. => 2,
-            _ => 1,
-        },
-        _ => 1,
-    };
+    let in_place = id.in_place();
     let product = Product {
         id: *id,
         v,

@@ -112,10 +112,10 @@ impl Product {
 
     /// Decodes this turn, and multiplies the one before.
     fn turn(&self, tally: &mut Tally) -> TokenStream {
-        let (size, both) = (literal(self.buffer()), literal(2 * self.buffer()));
+        let size = literal(self.buffer());
         let mut code = quote! {
             let last = buffers.add(side);
-            side = (side + #size) % #both;
+            side = #size - side;
             let codes = buffers.add(side);
         };
         for step in 0..self.decoder.steps() {

@@ -41,7 +41,7 @@ pub unsafe fn gemm_t167_32x32k48u1__amx_tile(args: &Args) {
                 zero::<3>();
                 for turn in 0..args.turns {
                     let last = buffers.add(side);
-                    side = (side + 1536) % 3072;
+                    side = 1536 - side;
                     let codes = buffers.add(side);
                     // Columns 0..24 of the turn.
                     let w0 = _mm512_loadu_si512(weights.cast());

@@ -61,7 +61,7 @@ impl Tuning {
             return Err(TuneError::NoCandidates { isas: isas.iter().map(Isa::to_string).collect() });
         }
         let defaults: Vec<KernelId> =
-            space::defaults(isas.iter().copied())?.into_iter().filter(|id| id.isa.detected()).collect();
+            space::defaults(isas.iter().copied())?.into_iter().filter(KernelId::detected).collect();
         // Defaults first: they are what every other candidate is compared with.
         let mut candidates: Vec<KernelId> = defaults.clone();
         candidates.extend(kernels.iter().map(Runnable::id).filter(|id| !defaults.contains(id)));
