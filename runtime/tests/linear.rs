@@ -100,8 +100,7 @@ fn exact_with_every_kernel() {
 #[test]
 fn kernels_for_more_tokens_than_there_are() {
     let (n, k) = (70, 200);
-    let trits =
-        Trits { n, k, codes: (0..n * k).map(|i| (i * i % 5 % 3) as u8).collect(), scales: Scales::Tensor(0.5) };
+    let trits = Trits { n, k, codes: (0..n * k).map(|i| (i * i % 5 % 3) as u8).collect(), scales: Scales::Tensor(0.5) };
     let x: Vec<f32> = (0..k).map(|i| (i * 53 % 255) as f32 - 127.0).collect();
     let (expected, pool) = (expected(&trits, &x), Pool::new(1));
     for kernel in KERNELS.iter().filter_map(Kernel::detect) {
