@@ -2,7 +2,7 @@
 //!
 //! Built with a larger menu (`TRITUNE_MENU`), the same test covers the larger menu: `cargo xtask test --space`.
 
-use tritune::kernels::{KERNELS, Kernel, Operand, Packed, Runnable, TokenTables, Tokens, reference};
+use tritune::kernels::{KERNELS, Kernel, MAX_K, Operand, Packed, Runnable, TokenTables, Tokens, reference};
 
 /// How the weights of a case look.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +139,16 @@ fn long_rows() {
     }
 }
 
+/// The longest rows that there may be: sums that are shifted at the end alone fill their 32 bits here.
+#[test]
+fn longest_rows() {
+    for kernel in kernels() {
+        for (code, x) in [(2, -128), (0, -128), (2, 127)] {
+            run(&kernel, Case { n: 1, k: MAX_K, block: MAX_K, trits: Trits::All(code), row: Row::All(x), skew: 0 });
+        }
+    }
+}
+
 #[test]
 fn blocks() {
     for kernel in kernels() {
@@ -176,6 +186,10 @@ fn refused_before_anything_runs() {
             [stride - 1, 0usize.wrapping_sub(stride)].into_iter().filter(|_| kernel.tokens() > 1 && reads_rows)
         {
             assert!(kernel.products(&weights, 0..panels, Tokens { stride, ..tokens }, &mut out).is_err());
+        }
+        if !reads_rows {
+            let without_the_first = Tokens { tables: tables.from(1), ..tokens };
+            assert!(kernel.products(&weights, 0..panels, without_the_first, &mut out).is_err());
         }
         let sumless = Tokens { sums: &sums[1..], ..tokens };
         assert!(kernel.products(&weights, 0..panels, short, &mut out).is_err());

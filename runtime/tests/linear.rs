@@ -54,20 +54,21 @@ proptest! {
 
     #[test]
     fn exact_on_every_instruction_set(
-        n in 1..70usize, blocks in 1..4usize, odd in 0..64usize, m in 1..40usize, scaling in 0..3, seed: u64,
+        n in 1..70usize, blocks in 1..4usize, odd in 0..64usize, m in 1..40usize, scaling in 0..6usize, seed: u64,
     ) {
         let mut state = seed;
         let mut random = move || {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (state >> 33) as u32
         };
-        let k = if scaling == 2 { 256 * blocks } else { 100 * blocks + odd };
+        let block = [0, 0, 32, 64, 128, 256][scaling];
+        let k = if block > 0 { block * blocks } else { 100 * blocks + odd };
         let codes = (0..n * k).map(|_| (random() % 3) as u8).collect();
         let mut scale = || (random() % 1000) as f32 / 500.0 + 0.01;
         let scales = match scaling {
             0 => Scales::Tensor(scale()),
             1 => Scales::Row((0..n).map(|_| scale()).collect()),
-            _ => Scales::Block { size: 256, scales: (0..n * blocks).map(|_| scale()).collect() },
+            _ => Scales::Block { size: block, scales: (0..n * blocks).map(|_| scale()).collect() },
         };
         let trits = Trits { n, k, codes, scales };
         let x: Vec<f32> = (0..m * k).map(|i| ((i as u64 ^ seed) % 2001) as f32 - 1000.0).collect();
