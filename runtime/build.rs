@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use tritune_codegen::source::{PickRow, menu_source};
-use tritune_codegen::{Isa, KernelId};
+use tritune_codegen::{Isa, KernelId, Schedule};
 use tritune_tuning::menu::Menu;
 use tritune_tuning::results::{self, Results};
 use tritune_tuning::space;
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runs = |id: &KernelId| id.isa.arch().is_none_or(|arch| arch == family);
     let menu: Vec<KernelId> = menu.iter().filter(runs).collect();
     let defaults: Vec<KernelId> = defaults.into_iter().filter(runs).collect();
-    picks.retain(|pick| pick.kernels.iter().all(runs));
+    picks.retain(|pick| pick.kernels.iter().all(|(id, _)| runs(id)));
 
     let out = Path::new(&env::var("OUT_DIR")?).join("kernels.rs");
     fs::write(out, menu_source(&menu, &defaults, &picks)?)?;
@@ -77,20 +77,20 @@ fn warn(what: &impl std::fmt::Display) {
 /// The picks of a results file: for each shape and number of threads, a kernel for each operation and number of
 /// tokens.
 fn rows(results: &Results) -> impl Iterator<Item = PickRow> {
-    let mut rows: BTreeMap<_, Vec<KernelId>> = BTreeMap::new();
+    let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for pick in &results.picks {
-        let kernels = rows.entry((pick.case.shape, pick.case.threads)).or_default();
-        if !kernels.iter().any(|kernel| (kernel.op, kernel.tile.mr) == (pick.kernel.op, pick.kernel.tile.mr)) {
-            kernels.push(pick.kernel);
+        let kernels: &mut Vec<(KernelId, Schedule)> = rows.entry((pick.case.shape, pick.case.threads)).or_default();
+        if !kernels.iter().any(|(kernel, _)| (kernel.op, kernel.tile.mr) == (pick.kernel.op, pick.kernel.tile.mr)) {
+            kernels.push((pick.kernel, pick.schedule));
         }
     }
-    let machine = results.machine.id.clone();
-    rows.into_iter().map(move |((shape, threads), kernels)| PickRow {
-        machine: machine.clone(),
+    rows.into_iter().map(|((shape, threads), kernels)| PickRow {
+        machine: results.machine.id.clone(),
         n: shape.n,
         k: shape.k,
         threads,
         kernels,
+        crossover: results.crossover(shape, threads),
     })
 }
 

@@ -12,6 +12,7 @@ pub mod layout;
 #[cfg(feature = "emit")]
 mod lower;
 pub mod matrix;
+mod schedule;
 #[cfg(feature = "emit")]
 pub mod source;
 #[cfg(feature = "emit")]
@@ -23,3 +24,4 @@ pub use isa::Isa;
 pub use kernel::{KernelError, KernelId, MAX_KB, MAX_MR, Method, NameError, Op, Operand, Tile, Weights};
 pub use layout::{Layout, Position};
 pub use matrix::Cell;
+pub use schedule::{MAX_AHEAD, MAX_PIECES, Schedule};

@@ -5,6 +5,7 @@ use quote::{format_ident, quote};
 
 use crate::isa::Isa;
 use crate::kernel::{KernelError, KernelId, Tile};
+use crate::schedule::Schedule;
 use crate::template;
 use crate::vector::lowering;
 
@@ -84,8 +85,10 @@ pub struct PickRow {
     pub k: usize,
     /// Threads that shared the work.
     pub threads: usize,
-    /// The kernels, all of one layout.
-    pub kernels: Vec<KernelId>,
+    /// The kernels, all of one layout, and how each is run.
+    pub kernels: Vec<(KernelId, Schedule)>,
+    /// So many tokens or more that are left over go to one pass of the gemm.
+    pub crossover: Option<usize>,
 }
 
 /// The source file that holds a menu of kernels: a module for each instruction set; `KERNELS`, the table of them;
@@ -121,10 +124,25 @@ pub fn menu_source(menu: &[KernelId], defaults: &[KernelId], picks: &[PickRow]) 
         }
     }
     let defaults = defaults.iter().map(KernelId::expression);
-    let picks = picks.iter().map(|PickRow { machine, n, k, threads, kernels }| {
-        let kernels = kernels.iter().map(KernelId::expression);
+    let picks = picks.iter().map(|PickRow { machine, n, k, threads, kernels, crossover }| {
+        let kernels = kernels.iter().map(|(id, Schedule { pieces, ahead })| {
+            let (id, pieces, ahead) =
+                (id.expression(), Literal::u16_unsuffixed(*pieces), Literal::u32_unsuffixed(*ahead));
+            quote!((#id, tritune_codegen::Schedule { pieces: #pieces, ahead: #ahead }))
+        });
         let [n, k, threads] = [n, k, threads].map(|number| Literal::usize_unsuffixed(*number));
-        quote!(Pick { machine: #machine, n: #n, k: #k, threads: #threads, kernels: &[#(#kernels),*] })
+        let crossover = match crossover.map(Literal::usize_unsuffixed) {
+            Some(tokens) => quote!(Some(#tokens)),
+            None => quote!(None),
+        };
+        quote!(Pick {
+            machine: #machine,
+            n: #n,
+            k: #k,
+            threads: #threads,
+            kernels: &[#(#kernels),*],
+            crossover: #crossover,
+        })
     });
     Ok(format(quote! {
         #modules

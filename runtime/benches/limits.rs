@@ -89,12 +89,12 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
                     let case = Case { shape, threads, op, m };
                     let of_case = || contenders.iter().enumerate().filter(|(_, id)| tokens(id) == m);
                     for (_, id) in of_case() {
-                        bench.prepare(*id, &case).map_err(|error| format!("{id}: {error}"))?;
+                        bench.prepare((*id).into(), &case).map_err(|error| format!("{id}: {error}"))?;
                     }
                     for _ in 0..arguments.rounds {
                         for (i, id) in of_case() {
                             let read = READ as f64 / stream.read(&pool, READ);
-                            let seconds = bench.time(*id, &case).map_err(|error| format!("{id}: {error}"))?;
+                            let seconds = bench.time((*id).into(), &case).map_err(|error| format!("{id}: {error}"))?;
                             let bytes = id.layout().bytes(shape.n, shape.k) as f64;
                             times[i].0.push(seconds);
                             times[i].1.push(bytes / seconds / read);

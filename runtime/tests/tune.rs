@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tritune::kernels::Isa;
 use tritune::tune::Tuning;
+use tritune_tuning::pick::Weighting;
 use tritune_tuning::results::Results;
 
 fn tuning(seconds: f64) -> Tuning {
@@ -13,6 +14,7 @@ fn tuning(seconds: f64) -> Tuning {
         threads: vec![1],
         isas: vec![],
         budget: Duration::from_secs_f64(seconds),
+        objective: Weighting::default(),
         pool_bytes: Some(1 << 20),
         command: "a test".into(),
     }

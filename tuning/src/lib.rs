@@ -8,6 +8,7 @@
 //! This crate is data and statistics. It knows no kernel's code: measuring is the caller's, behind
 //! [`Measure`](search::Measure).
 
+pub mod candidate;
 pub mod case;
 pub mod cost;
 pub mod machine;

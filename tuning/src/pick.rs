@@ -8,8 +8,9 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use tritune_codegen::{KernelId, Layout, Op};
+use tritune_codegen::{KernelId, Layout, Op, Schedule};
 
+use crate::candidate::{Candidate, schedule};
 use crate::case::Case;
 use crate::results::{Sample, four_figures};
 use crate::shapes::Shape;
@@ -24,7 +25,10 @@ pub struct Pick {
     /// The kernel.
     #[serde(with = "crate::name")]
     pub kernel: KernelId,
-    /// Trimmed mean of its passes.
+    /// How it is run.
+    #[serde(default, with = "schedule", skip_serializing_if = "schedule::is_default")]
+    pub schedule: Schedule,
+    /// Trimmed mean of its passes; with a schedule of its own, over what that one gained in the same rounds.
     pub seconds: f64,
     /// Standard error of `seconds`, over `seconds`; absent where a single pass tells none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,6 +41,12 @@ pub struct Pick {
     /// Trimmed mean of the default's passes, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_seconds: Option<f64>,
+    /// What the cost model would pick.
+    #[serde(default, with = "crate::name::option", skip_serializing_if = "Option::is_none")]
+    pub analytic: Option<KernelId>,
+    /// Trimmed mean of that kernel's passes, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analytic_seconds: Option<f64>,
 }
 
 impl Pick {
@@ -44,13 +54,35 @@ impl Pick {
     pub fn ratio(&self) -> Option<f64> {
         self.default_seconds.map(|default| default / self.seconds)
     }
+
+    /// Time of the fastest candidate of the case, in any layout.
+    pub fn best_seconds(&self) -> f64 {
+        self.seconds / self.regret
+    }
+
+    /// Takes the schedule by which its kernel was fastest, if it beats its own by what is of use and beyond the noise. `samples` are of its kernel in its case, all of the same rounds.
+    pub fn schedule_by(&mut self, samples: &[Sample]) {
+        let usual = Candidate { kernel: self.kernel, schedule: self.schedule };
+        let of = |sample: &&Sample| sample.case == self.case && sample.kernel == self.kernel;
+        let timed = samples.iter().filter(of).filter_map(|sample| Some((sample, sample.summary()?)));
+        let Some((base, base_summary)) = timed.clone().find(|(sample, _)| sample.candidate() == usual) else { return };
+        let left = timed.filter(|(sample, _)| sample.eliminated.is_none());
+        let Some((best, summary)) = left.min_by(|a, b| a.1.mean.total_cmp(&b.1.mean)) else { return };
+        let gain = base_summary.mean / summary.mean;
+        if base.eliminated.is_some() && gain > 1.0 + USEFUL {
+            self.schedule = best.schedule;
+            self.seconds = four_figures(self.seconds / gain);
+            self.regret = four_figures(self.regret / gain);
+        }
+    }
 }
 
 /// How much decoding and prefill count when a layout is chosen. Only their ratio matters.
 ///
 /// Decoding's share goes to the gemv cases in proportion to 1/m, for single tokens are the common case; prefill's goes
 /// to the gemm cases evenly.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Weighting {
     /// Weight of all gemv cases.
     pub decode: f64,
@@ -178,11 +210,14 @@ impl Contest<'_> {
         Some(Pick {
             case: *case,
             kernel: *kernel,
+            schedule: Schedule::default(),
             seconds: four_figures(summary.mean),
             error: Some(summary.error).filter(|error| error.is_finite()).map(four_figures),
             regret: four_figures(summary.mean / anywhere.summary.mean),
             default,
             default_seconds: measured.map(|entry| four_figures(entry.summary.mean)),
+            analytic: None,
+            analytic_seconds: None,
         })
     }
 }
@@ -282,6 +317,27 @@ mod tests {
         let picks = choose(&all, &[], Weighting::default());
         assert_eq!(names(&picks), [WIDE, NARROW].concat());
         assert_eq!(picks.iter().map(|pick| pick.case.threads).collect::<Vec<_>>(), [1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn schedules_are_taken_where_they_are_of_use() {
+        let kernel: KernelId = NARROW[0].parse().unwrap();
+        let mut pick = choose(&samples([1.0, 10.0, 2.0, 20.0]), &[], Weighting::default())[0].clone();
+        let run = |pieces, time, eliminated: Option<&str>| {
+            let candidate = Candidate { kernel, schedule: Schedule { pieces, ..Schedule::default() } };
+            let sample = Sample::new(pick.case, candidate, &[time, time * 1.002, time * 0.998]);
+            Sample { eliminated: eliminated.map(String::from), ..sample }
+        };
+        let usual = Schedule::default().pieces;
+        let (level, slower) = ([run(usual, 1.2, None), run(2, 0.9, None)], run(usual, 1.2, Some("slower")));
+        let faster = [slower.clone(), run(2, 0.8, None), run(8, 0.7, Some("slower than 2 in the same rounds"))];
+        pick.schedule_by(&level);
+        assert_eq!(pick.schedule, Schedule::default(), "not told apart");
+        pick.schedule_by(&[slower]);
+        pick.schedule_by(&[]);
+        assert_eq!((pick.schedule, pick.seconds), (Schedule::default(), 1.0));
+        pick.schedule_by(&faster);
+        assert_eq!((pick.schedule.pieces, pick.seconds, pick.regret), (2, 0.6667, 0.6667));
     }
 
     #[test]

@@ -11,16 +11,17 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tritune_codegen::{KernelId, Layout, Op};
+use tritune_codegen::{KernelId, Layout, Op, Schedule};
 
+use crate::candidate::{Candidate, schedule};
 use crate::case::Case;
 use crate::machine::{self, Machine};
-use crate::pick::Pick;
+use crate::pick::{Pick, Weighting};
 use crate::shapes::Shape;
 use crate::stats::Summary;
 
 /// The schema that this version reads and writes.
-pub const SCHEMA: i64 = 1;
+pub const SCHEMA: i64 = 2;
 
 /// Larger files are no results: a full search writes some hundred kilobytes.
 const SIZE_LIMIT: u64 = 64 << 20;
@@ -43,15 +44,25 @@ pub struct Results {
     pub compiler: String,
     /// Where it was measured.
     pub machine: Machine,
+    /// How much decoding and prefill counted when layouts were chosen.
+    pub objective: Weighting,
+    /// Bytes of weights that were gone through before any was used again.
+    pub pool_bytes: u64,
+    /// Share of the CPU time that others took while it was measured, from 0 to 1; absent where nothing tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<f64>,
     /// How fast the machine streams memory: the ceiling of every gemv.
     #[serde(default, rename = "bandwidth", skip_serializing_if = "Vec::is_empty")]
     pub bandwidths: Vec<Bandwidth>,
-    /// The kernels that picks name, with what their source was.
+    /// The kernels that were measured, with what their source was.
     #[serde(default, rename = "kernel", skip_serializing_if = "Vec::is_empty")]
     pub kernels: Vec<Source>,
     /// What was concluded.
     #[serde(default, rename = "pick", skip_serializing_if = "Vec::is_empty")]
     pub picks: Vec<Pick>,
+    /// From how many tokens on a gemm computes what it leaves over.
+    #[serde(default, rename = "crossover", skip_serializing_if = "Vec::is_empty")]
+    pub crossovers: Vec<Crossover>,
     /// What was measured.
     #[serde(default, rename = "sample", skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<Sample>,
@@ -78,15 +89,45 @@ pub struct Source {
     pub source: String,
 }
 
+/// Where few tokens turn into many, for a matrix that is packed for its picks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crossover {
+    /// The weight matrix.
+    #[serde(with = "crate::name")]
+    pub shape: Shape,
+    /// Threads that share the work.
+    pub threads: usize,
+    /// So many tokens or more that are left over go to one pass of the gemm.
+    pub tokens: usize,
+    /// The numbers of tokens that were tried, ascending.
+    pub tried: Vec<Tail>,
+}
+
+/// Some tokens that a gemm leaves over, computed in two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tail {
+    /// Tokens.
+    pub m: usize,
+    /// Seconds by gemv kernels, one after the other; trimmed mean.
+    pub gemv: f64,
+    /// Seconds by one pass of the gemm, for more tokens than there are; trimmed mean.
+    pub gemm: f64,
+}
+
 /// One candidate's measurements in one case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// The situation.
     #[serde(flatten)]
     pub case: Case,
-    /// The candidate.
+    /// The kernel.
     #[serde(with = "crate::name")]
     pub kernel: KernelId,
+    /// How it was run.
+    #[serde(default, with = "schedule", skip_serializing_if = "schedule::is_default")]
+    pub schedule: Schedule,
     /// Why it was measured no further.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eliminated: Option<String>,
@@ -99,10 +140,16 @@ pub struct Sample {
 
 impl Sample {
     /// A sample with `times` in the order in which they were measured.
-    pub fn new(case: Case, kernel: KernelId, times: &[f64]) -> Self {
+    pub fn new(case: Case, candidate: impl Into<Candidate>, times: &[f64]) -> Self {
+        let Candidate { kernel, schedule } = candidate.into();
         let mut times: Vec<f64> = times.iter().copied().map(four_figures).collect();
         times.sort_by(f64::total_cmp);
-        Sample { case, kernel, eliminated: None, failed: None, times }
+        Sample { case, kernel, schedule, eliminated: None, failed: None, times }
+    }
+
+    /// Who was measured.
+    pub fn candidate(&self) -> Candidate {
+        Candidate { kernel: self.kernel, schedule: self.schedule }
     }
 
     /// The times in short; `None` where the candidate failed or was not measured.
@@ -112,7 +159,7 @@ impl Sample {
 }
 
 /// `value` to four significant figures: more than noise leaves, and short to write.
-pub(crate) fn four_figures(value: f64) -> f64 {
+pub fn four_figures(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }
 
@@ -271,7 +318,7 @@ impl Results {
         })
     }
 
-    /// Whether the picked kernels are still the ones that were measured. `source_today` gives the hash of a kernel's
+    /// Whether today's kernels are still the ones that were measured. `source_today` gives the hash of a kernel's
     /// source, `None` where it can no longer be generated.
     ///
     /// # Errors
@@ -290,11 +337,14 @@ impl Results {
         let kept = |case: &Case| !measured.contains(&(case.shape, case.threads));
         self.picks.extend(older.picks.into_iter().filter(|pick| kept(&pick.case)));
         self.samples.extend(older.samples.into_iter().filter(|sample| kept(&sample.case)));
+        let apart = |crossover: &Crossover| !measured.contains(&(crossover.shape, crossover.threads));
+        self.crossovers.extend(older.crossovers.into_iter().filter(apart));
         self.picks.sort_by_key(|pick| pick.case);
+        self.crossovers.sort_by_key(|crossover| (crossover.shape, crossover.threads));
         self.samples.sort_by_key(|sample| sample.case);
-        let picked: HashSet<KernelId> = self.picked().collect();
+        let measured: HashSet<KernelId> = self.samples.iter().map(|sample| sample.kernel).collect();
         let new: HashSet<KernelId> = self.kernels.iter().map(|kernel| kernel.name).collect();
-        let named = |kernel: &Source| picked.contains(&kernel.name) && !new.contains(&kernel.name);
+        let named = |kernel: &Source| measured.contains(&kernel.name) && !new.contains(&kernel.name);
         self.kernels.extend(older.kernels.into_iter().filter(named));
         self.kernels.sort_by_key(|kernel| kernel.name);
     }
@@ -304,9 +354,16 @@ impl Results {
         self.picks.iter().map(|pick| pick.kernel)
     }
 
-    /// The sample of a kernel in a case.
-    pub fn sample(&self, case: &Case, kernel: KernelId) -> Option<&Sample> {
-        self.samples.iter().find(|sample| sample.case == *case && sample.kernel == kernel)
+    /// The sample of a candidate in a case.
+    pub fn sample(&self, case: &Case, candidate: impl Into<Candidate>) -> Option<&Sample> {
+        let candidate = candidate.into();
+        self.samples.iter().find(|sample| sample.case == *case && sample.candidate() == candidate)
+    }
+
+    /// From how many tokens on the gemm computes what it leaves over, where that was measured.
+    pub fn crossover(&self, shape: Shape, threads: usize) -> Option<usize> {
+        let found = self.crossovers.iter().find(|crossover| (crossover.shape, crossover.threads) == (shape, threads));
+        found.map(|crossover| crossover.tokens)
     }
 
     /// What contradicts what, if anything.
@@ -323,6 +380,27 @@ impl Results {
         for &Bandwidth { threads, gigabytes_per_second } in &self.bandwidths {
             positive("a bandwidth", gigabytes_per_second)?;
             at_least_one("a bandwidth", "threads", threads)?;
+        }
+        for (name, weight) in [("decode", self.objective.decode), ("prefill", self.objective.prefill)] {
+            if !(weight.is_finite() && weight >= 0.0) {
+                return Err(format!("the objective's {name} is at least 0 and finite, not {weight}"));
+            }
+        }
+        if let Some(load) = self.load.filter(|load| !(0.0..=1.0).contains(load)) {
+            return Err(format!("a load lies between 0 and 1, not {load}"));
+        }
+        let mut crossed = HashSet::new();
+        for Crossover { shape, threads, tokens, tried } in &self.crossovers {
+            at_least_one("a crossover", "threads", *threads)?;
+            at_least_one("a crossover", "tokens", *tokens)?;
+            if !crossed.insert((shape, threads)) {
+                return Err(format!("there are two crossovers for {shape} on {threads} threads"));
+            }
+            for tail in tried {
+                at_least_one("a crossover", "m", tail.m)?;
+                positive("a crossover's time", tail.gemv)?;
+                positive("a crossover's time", tail.gemm)?;
+            }
         }
         let mut sources = HashSet::new();
         for kernel in &self.kernels {
@@ -359,7 +437,10 @@ impl Results {
             if !sample.times.is_sorted() {
                 return Err(format!("times of {} in {} are not ascending", sample.kernel, sample.case));
             }
-            if !sampled.insert((sample.case, sample.kernel)) {
+            if !sources.contains(&sample.kernel) {
+                return Err(format!("{} was measured, but the source it had is not recorded", sample.kernel));
+            }
+            if !sampled.insert((sample.case, sample.candidate())) {
                 return Err(format!("there are two samples of {} in {}", sample.kernel, sample.case));
             }
         }
@@ -462,11 +543,14 @@ pub(crate) mod tests {
         let pick = |case, kernel, seconds, default, default_seconds| Pick {
             case,
             kernel,
+            schedule: Schedule::default(),
             seconds,
             error: Some(0.004),
             regret: 1.0,
             default,
             default_seconds,
+            analytic: None,
+            analytic_seconds: None,
         };
         let lying: KernelId = "gemm_t200_8x32k64u1__avx512vnni_dot".parse().unwrap();
         Results {
@@ -477,7 +561,18 @@ pub(crate) mod tests {
             compiler: "rustc 1.95.0".into(),
             machine: Machine { id: "amd-epyc-2c".into(), ..Machine::detect([Isa::Scalar, Isa::Avx512Vnni]) },
             bandwidths: vec![Bandwidth { threads: 2, gigabytes_per_second: 41.5 }],
-            kernels: [fast, many].map(|name| Source { name, source: format!("{:x}", name.tile.mr) }).into(),
+            objective: Weighting::default(),
+            pool_bytes: 1 << 29,
+            load: Some(0.01),
+            kernels: [fast, many, default, lying]
+                .map(|name| Source { name, source: format!("{:x}", name.tile.mr) })
+                .into(),
+            crossovers: vec![Crossover {
+                shape,
+                threads: 2,
+                tokens: 5,
+                tried: vec![Tail { m: 5, gemv: 6.0e-4, gemm: 5.0e-4 }],
+            }],
             picks: vec![
                 pick(gemv, fast, 1.25e-4, Some(default), Some(1.5e-4)),
                 pick(gemm, many, 8.0e-3, Some(many), Some(8.0e-3)),
@@ -523,9 +618,9 @@ pub(crate) mod tests {
         let good = toml::to_string(&example()).unwrap();
         let path = Path::new("machine.toml");
         for (from, to, says) in [
-            ("schema = 1", "schema = 2\nshapes = 3", "written by schema 2, this tritune reads 1"),
-            ("schema = 1", "schema = \"x\"", "not a results file"),
-            ("schema = 1", "", "missing field `schema`"),
+            ("schema = 2", "schema = 3\nshapes = 3", "written by schema 3, this tritune reads 2"),
+            ("schema = 2", "schema = \"x\"", "not a results file"),
+            ("schema = 2", "", "missing field `schema`"),
             ("complete = true", "complete = true\nmood = 1", "unknown field `mood`"),
             ("id = \"amd-epyc-2c\"", "id = \"../../x\"", "no machine id"),
             ("date = \"2", "date = \"x2", "RFC 3339"),
@@ -547,7 +642,12 @@ pub(crate) mod tests {
             (GEMM, "gemm_t200_16x15k64u1__avx512vnni_dot", "multiple of the 16"),
             (GEMM, "gemm_t200_16x32k64u1__avx512vnni_dot", "cannot share packed weights"),
             ("source = \"1\"", "source = \"\"", "without its source"),
-            ("name = \"gemv", "name = \"gemm", "is picked, but"),
+            ("name = \"gemv_t200_1x16k64u4", "name = \"gemm_t200_1x16k64u4", "is picked, but"),
+            ("name = \"gemv_t200_1x16k64u2", "name = \"gemm_t200_1x16k64u2", "was measured, but"),
+            ("decode = 0.7", "decode = -0.7", "objective's decode"),
+            ("load = 0.01", "load = 1.5", "a load lies"),
+            ("tokens = 5", "tokens = 0", "tokens = 0"),
+            ("gemm = 0.0005", "gemm = nan", "a crossover's time"),
         ] {
             assert!(good.contains(from), "{from}");
             let error = Results::parse(&good.replace(from, to), path).unwrap_err().to_string();
@@ -604,8 +704,9 @@ pub(crate) mod tests {
         let other = |case: &mut Case| case.threads = 1;
         newer.picks.iter_mut().for_each(|pick| other(&mut pick.case));
         newer.samples.iter_mut().for_each(|sample| other(&mut sample.case));
+        newer.crossovers.iter_mut().for_each(|crossover| crossover.threads = 1);
         newer.absorb(older.clone());
-        assert_eq!((newer.picks.len(), newer.samples.len()), (4, 8));
+        assert_eq!((newer.picks.len(), newer.crossovers.len(), newer.samples.len()), (4, 2, 8));
         newer.validate().unwrap();
         // The same cases again: nothing is taken over twice.
         let before = newer.clone();

@@ -1,7 +1,7 @@
 //! The search: what is measured, in which order, and when it is enough.
 //!
 //! **What is searched.** Every *case* (an operation on a shape, for so many tokens, on so many threads) has the
-//! candidates that the space offers and the cost model left. They differ in layout too, so a case does not pick alone:
+//! candidates that the space offers and the cost model left, or the schedules that a kernel may be run by. They differ in layout too, so a case does not pick alone:
 //! [`pick::choose`](crate::pick::choose) weighs the cases of a shape against each other afterwards. The search only
 //! measures, and hands back everything that it measured.
 //!
@@ -28,8 +28,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tritune_codegen::KernelId;
-
+use crate::candidate::Candidate;
 use crate::case::Case;
 use crate::results::Sample;
 use crate::stats::{self, Standing};
@@ -42,17 +41,17 @@ pub trait Measure {
     /// Why a candidate cannot be used.
     type Error: fmt::Display;
 
-    /// Packs weights for `kernel` and computes the case once.
+    /// Packs weights for a candidate and computes the case once.
     ///
     /// # Errors
     /// Where the integers differ from the reference's, or the kernel cannot be run: it is then not timed.
-    fn prepare(&mut self, kernel: KernelId, case: &Case) -> Result<(), Self::Error>;
+    fn prepare(&mut self, candidate: Candidate, case: &Case) -> Result<(), Self::Error>;
 
-    /// Seconds of one pass of a prepared kernel, with cold weights.
+    /// Seconds of one pass of a prepared candidate, with cold weights.
     ///
     /// # Errors
-    /// Where the pass failed: the kernel is then excluded.
-    fn time(&mut self, kernel: KernelId, case: &Case) -> Result<f64, Self::Error>;
+    /// Where the pass failed: the candidate is then excluded.
+    fn time(&mut self, candidate: Candidate, case: &Case) -> Result<f64, Self::Error>;
 
     /// No more passes of `case` follow: what was prepared for it may be dropped.
     fn finish(&mut self, _case: &Case) {}
@@ -83,7 +82,7 @@ pub struct Progress {
     /// Rounds of this case that are done.
     pub rounds: usize,
     /// The fastest candidate so far, and its trimmed mean in seconds.
-    pub leader: Option<(KernelId, f64)>,
+    pub leader: Option<(Candidate, f64)>,
     /// Share of the search that is done, from 0 to 1; it never falls.
     pub fraction: f64,
     /// The longest that the search will still take.
@@ -101,13 +100,20 @@ impl Observer for () {
     fn progress(&mut self, _: &Progress) {}
 }
 
+/// A case, and who is to be compared in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lineup {
+    /// The case.
+    pub case: Case,
+    /// Those that suit it, in the order in which they are checked.
+    pub candidates: Vec<Candidate>,
+}
+
 /// A search to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct Search<'a> {
     /// The cases, the most important first: an interrupted search has measured those.
-    pub cases: &'a [Case],
-    /// All candidates; each case takes those that suit it, in this order.
-    pub candidates: &'a [KernelId],
+    pub lineups: &'a [Lineup],
     /// Time for all of it.
     pub budget: Duration,
     /// Set from outside to stop between two passes.
@@ -126,7 +132,7 @@ pub struct Findings {
 /// One candidate's way through a case.
 #[derive(Debug)]
 struct Contender {
-    kernel: KernelId,
+    candidate: Candidate,
     /// Seconds of its passes, one a round.
     times: Vec<f64>,
     fate: Fate,
@@ -156,16 +162,16 @@ impl Search<'_> {
         observer: &mut impl Observer,
     ) -> Findings {
         let mut findings = Findings { samples: Vec::new(), complete: true };
-        for (done, case) in self.cases.iter().enumerate() {
+        for (done, Lineup { case, candidates }) in self.lineups.iter().enumerate() {
             let begin = clock(measure);
-            let share = self.budget.saturating_sub(begin) / (self.cases.len() - done) as u32;
+            let share = self.budget.saturating_sub(begin) / (self.lineups.len() - done) as u32;
             let mut trial = Trial {
                 search: self,
                 case,
                 done,
                 begin,
                 share,
-                contenders: self.candidates.iter().filter(|kernel| case.suits(kernel)).map(Contender::new).collect(),
+                contenders: candidates.iter().map(Contender::new).collect(),
             };
             trial.run(clock, measure, observer);
             findings.complete &= trial.contenders.iter().all(Contender::is_settled);
@@ -177,8 +183,8 @@ impl Search<'_> {
 }
 
 impl Contender {
-    fn new(kernel: &KernelId) -> Self {
-        Contender { kernel: *kernel, times: Vec::new(), fate: Fate::Waiting }
+    fn new(candidate: &Candidate) -> Self {
+        Contender { candidate: *candidate, times: Vec::new(), fate: Fate::Waiting }
     }
 
     fn is_settled(&self) -> bool {
@@ -188,7 +194,7 @@ impl Contender {
     /// Its row in the results; none where nothing is known of it.
     fn sample(self, case: Case) -> Option<Sample> {
         let settled = self.is_settled();
-        let mut sample = Sample::new(case, self.kernel, &self.times);
+        let mut sample = Sample::new(case, self.candidate, &self.times);
         match self.fate {
             Fate::Waiting | Fate::In => (),
             Fate::Eliminated(why) => sample.eliminated = Some(why),
@@ -223,7 +229,7 @@ impl Trial<'_> {
             observer.progress(&self.progress(Phase::Checking, 0, clock(measure)));
             checked = true;
             let contender = &mut self.contenders[index];
-            contender.fate = match measure.prepare(contender.kernel, self.case) {
+            contender.fate = match measure.prepare(contender.candidate, self.case) {
                 Ok(()) => Fate::In,
                 Err(error) => Fate::Failed(error.to_string()),
             };
@@ -252,7 +258,7 @@ impl Trial<'_> {
                     return;
                 }
                 let contender = &mut self.contenders[index];
-                match measure.time(contender.kernel, self.case) {
+                match measure.time(contender.candidate, self.case) {
                     Ok(seconds) if seconds.is_finite() && seconds > 0.0 => contender.times.push(seconds),
                     Ok(seconds) => contender.fate = Fate::Failed(format!("a pass cannot take {seconds} seconds")),
                     Err(error) => contender.fate = Fate::Failed(error.to_string()),
@@ -268,7 +274,7 @@ impl Trial<'_> {
     /// Drops those who are slower than the leader beyond the noise; whether that settles the case.
     fn judge(&mut self, round: usize) -> bool {
         let Some((leader, _)) = self.leader() else { return true };
-        let (leading, times) = (self.contenders[leader].kernel, self.contenders[leader].times.clone());
+        let (leading, times) = (self.contenders[leader].candidate, self.contenders[leader].times.clone());
         let mut settled = round >= stats::MIN_ROUNDS;
         for index in self.inside() {
             if index == leader {
@@ -306,7 +312,7 @@ impl Trial<'_> {
     }
 
     fn progress(&self, phase: Phase, rounds: usize, now: Duration) -> Progress {
-        let cases = self.search.cases.len();
+        let cases = self.search.lineups.len();
         let spent = now.saturating_sub(self.begin).as_secs_f64() / self.share.as_secs_f64().max(f64::MIN_POSITIVE);
         Progress {
             phase,
@@ -315,7 +321,7 @@ impl Trial<'_> {
             cases,
             left: self.contenders.iter().filter(|c| matches!(c.fate, Fate::Waiting | Fate::In)).count(),
             rounds,
-            leader: self.leader().map(|(index, seconds)| (self.contenders[index].kernel, seconds)),
+            leader: self.leader().map(|(index, seconds)| (self.contenders[index].candidate, seconds)),
             fraction: (self.done as f64 + spent.min(1.0)) / cases as f64,
             time_left: self.search.budget.saturating_sub(now),
         }
@@ -327,7 +333,7 @@ mod tests {
     use super::*;
     use rand::rngs::SmallRng;
     use rand::{Rng, SeedableRng};
-    use tritune_codegen::Op;
+    use tritune_codegen::{KernelId, Op};
 
     /// A machine of made-up times, whose clock moves by what it measures.
     struct Fake {
@@ -361,12 +367,12 @@ mod tests {
     impl Measure for Fake {
         type Error = String;
 
-        fn prepare(&mut self, kernel: KernelId, _: &Case) -> Result<(), String> {
+        fn prepare(&mut self, Candidate { kernel, .. }: Candidate, _: &Case) -> Result<(), String> {
             self.elapsed += Duration::from_millis(1);
             if self.lies == Some(kernel) { Err("row 3 differs from the reference".into()) } else { Ok(()) }
         }
 
-        fn time(&mut self, kernel: KernelId, _: &Case) -> Result<f64, String> {
+        fn time(&mut self, Candidate { kernel, .. }: Candidate, _: &Case) -> Result<f64, String> {
             assert_ne!(self.lies, Some(kernel), "a kernel that failed its check is timed");
             self.passes += 1;
             if let Some((_, flag)) = self.stop_at.filter(|(pass, _)| *pass == self.passes) {
@@ -402,6 +408,11 @@ mod tests {
             .into()
     }
 
+    fn lineups() -> Vec<Lineup> {
+        let candidates: Vec<Candidate> = kernels().into_iter().map(Candidate::from).collect();
+        cases().into_iter().map(|case| Lineup { case, candidates: candidates.clone() }).collect()
+    }
+
     fn cases() -> Vec<Case> {
         let case = |shape: &str| Case { shape: shape.parse().unwrap(), threads: 1, op: Op::Gemv, m: 1 };
         vec![case("640x2560"), case("2560x640")]
@@ -417,9 +428,8 @@ mod tests {
     }
 
     fn search(fake: &mut Fake, budget: f64, interrupt: &AtomicBool, observer: &mut impl Observer) -> Findings {
-        let (cases, candidates) = (cases(), kernels());
-        let budget = Duration::from_secs_f64(budget);
-        let search = Search { cases: &cases, candidates: &candidates, budget, interrupt };
+        let (lineups, budget) = (lineups(), Duration::from_secs_f64(budget));
+        let search = Search { lineups: &lineups, budget, interrupt };
         search.run_by(&mut |fake: &Fake| fake.elapsed, fake, observer)
     }
 
@@ -451,7 +461,7 @@ mod tests {
         assert!(diary.0.iter().all(|progress| (0.0..=1.0).contains(&progress.fraction) && progress.left <= 5));
         let last = diary.0.last().unwrap();
         assert_eq!((last.done, last.cases, last.phase), (1, 2, Phase::Timing));
-        assert_eq!(last.leader.unwrap().0.tile.ku, 4);
+        assert_eq!(last.leader.unwrap().0.kernel.tile.ku, 4);
     }
 
     #[test]
@@ -492,19 +502,19 @@ mod tests {
         assert!(!broken.times.is_empty() && broken.summary().is_none(), "its times are kept, but not believed");
 
         for nonsense in [|_| 0.0, |_| -1.0, |_| f64::NAN] {
-            let (cases, candidates) = (cases(), kernels());
+            let lineups = lineups();
             struct Nonsense(fn(KernelId) -> f64);
             impl Measure for Nonsense {
                 type Error = String;
-                fn prepare(&mut self, _: KernelId, _: &Case) -> Result<(), String> {
+                fn prepare(&mut self, _: Candidate, _: &Case) -> Result<(), String> {
                     Ok(())
                 }
-                fn time(&mut self, kernel: KernelId, _: &Case) -> Result<f64, String> {
-                    Ok((self.0)(kernel))
+                fn time(&mut self, candidate: Candidate, _: &Case) -> Result<f64, String> {
+                    Ok((self.0)(candidate.kernel))
                 }
             }
             let budget = Duration::from_secs(10);
-            let search = Search { cases: &cases, candidates: &candidates, budget, interrupt: &quiet() };
+            let search = Search { lineups: &lineups, budget, interrupt: &quiet() };
             let findings = search.run(&mut Nonsense(nonsense), &mut ());
             assert_eq!(findings.samples.len(), 10);
             assert!(findings.samples.iter().all(|sample| sample.failed.as_ref().unwrap().contains("cannot take")));
@@ -555,11 +565,10 @@ mod tests {
 
     #[test]
     fn nothing_to_search_is_soon_found() {
-        let none = Search { cases: &[], candidates: &[], budget: Duration::MAX, interrupt: &quiet() };
+        let none = Search { lineups: &[], budget: Duration::MAX, interrupt: &quiet() };
         let findings = none.run(&mut Fake::new(by_chains), &mut ());
         assert_eq!(findings, Findings { samples: vec![], complete: true });
-        let (case, candidates) = (&cases()[..1], kernels());
-        let findings = Search { cases: case, candidates: &candidates, ..none }.run(&mut Fake::new(by_chains), &mut ());
+        let findings = Search { lineups: &lineups()[..1], ..none }.run(&mut Fake::new(by_chains), &mut ());
         assert_eq!((findings.samples.len(), findings.complete), (5, true), "no budget is too large");
     }
 }

@@ -15,12 +15,6 @@ use super::literal;
 use crate::kernel::{KernelId, Op};
 use crate::vector::{Cache, lowering};
 
-/// Weights are brought to the second cache so many bytes ahead, farther than hardware looks on its own: panels are read
-/// once, in order. Measured on Sapphire Rapids: 2 KiB is too late for one core that has the memory to itself.
-const FAR: usize = 4096;
-/// And to the first so many bytes ahead: loads that wait for the second cache keep what would run ahead of them from
-/// starting.
-const NEAR: usize = 1024;
 /// Bytes that one request brings.
 const LINE: usize = 64;
 
@@ -82,12 +76,14 @@ impl Nest<'_> {
                 quote!(weights = weights.add(#bytes);)
             }
         };
+        let ahead = mentions(&turn, "far").then(|| quote!(let (far, near) = (args.ahead, args.ahead / 4);));
         let (turn_index, block_index) = (counter("turn", &turn), counter("block", &finish));
         let overlap = (tokens > 1).then(|| quote!(debug_assert!(args.stride >= args.blocks * args.turns * #advance);));
         quote! {
             debug_assert!(args.blocks > 0 && args.turns > 0);
             #overlap
             #before
+            #ahead
             let mut weights = args.weights;
             let mut out = args.out;
             for _panel in 0..args.panels {
@@ -112,18 +108,22 @@ impl Nest<'_> {
 
 /// The variable of a loop: without a use in `body`, its name says so.
 fn counter(name: &str, body: &TokenStream) -> Ident {
-    fn mentions(tokens: &TokenStream, name: &str) -> bool {
-        tokens.clone().into_iter().any(|token| match token {
-            TokenTree::Ident(ident) => ident == name,
-            TokenTree::Group(group) => mentions(&group.stream(), name),
-            _ => false,
-        })
-    }
     format_ident!("{}{name}", if mentions(body, name) { "" } else { "_" })
 }
 
-/// Asks for weights that a later turn will load: at step `step` of `steps`, its share of a turn. Only for few tokens:
-/// with many, weights are used too often to be waited for.
+/// Whether a name is used somewhere.
+fn mentions(tokens: &TokenStream, name: &str) -> bool {
+    tokens.clone().into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == name,
+        TokenTree::Group(group) => mentions(&group.stream(), name),
+        _ => false,
+    })
+}
+
+/// Asks for weights that a later turn will load: at step `step` of `steps`, its share of a turn. First into the second
+/// cache, farther ahead than hardware looks on its own, since panels are read once, in order; then into the first, for
+/// loads that wait for the second keep what would run ahead of them from starting. Only for few tokens: with many, weights
+/// are used too often to be waited for.
 pub(super) fn prefetch(id: &KernelId, step: usize, steps: usize) -> TokenStream {
     let v = lowering(id.isa);
     if id.op == Op::Gemm {
@@ -132,9 +132,9 @@ pub(super) fn prefetch(id: &KernelId, step: usize, steps: usize) -> TokenStream 
     let bytes = id.layout().turn_bytes();
     let share = |step: usize| (bytes * step / steps).next_multiple_of(LINE);
     let lines = (share(step)..share(step + 1).min(bytes)).step_by(LINE).flat_map(|byte| {
-        [(FAR, Cache::Second), (NEAR, Cache::First)].map(|(ahead, cache)| {
-            let ahead = literal(byte + ahead);
-            v.prefetch(quote!(weights.wrapping_add(#ahead)), cache).map(|prefetch| quote!(#prefetch;))
+        [("far", Cache::Second), ("near", Cache::First)].map(|(ahead, cache)| {
+            let (ahead, byte) = (format_ident!("{ahead}"), literal(byte));
+            v.prefetch(quote!(weights.wrapping_add(#ahead + #byte)), cache).map(|prefetch| quote!(#prefetch;))
         })
     });
     quote!(#(#lines)*)

@@ -14,6 +14,7 @@ pub unsafe fn gemv_t167_1x32k48u2__avx512vnni_lut(args: &Args) {
         let quarters = _mm512_set1_epi32(0x30201000);
         let plus = _mm512_set1_epi8(0x01u8 as i8);
         let minus = _mm512_set1_epi8(0xffu8 as i8);
+        let (far, near) = (args.ahead, args.ahead / 4);
         let mut weights = args.weights;
         let mut out = args.out;
         for _panel in 0..args.panels {
@@ -29,12 +30,12 @@ pub unsafe fn gemv_t167_1x32k48u2__avx512vnni_lut(args: &Args) {
                 let mut high0_1_1 = _mm512_setzero_si512();
                 for _turn in 0..args.turns {
                     // Columns 0..24 of the turn.
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4096).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1024).cast());
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4160).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1088).cast());
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4224).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1152).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 0).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 0).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 64).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 64).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 128).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 128).cast());
                     let w0 = _mm512_loadu_si512(weights.cast());
                     let w1 = _mm512_loadu_si512(weights.add(64).cast());
                     let index0 = _mm512_or_si512(_mm512_and_si512(w0, low), quarters);
@@ -112,10 +113,10 @@ pub unsafe fn gemv_t167_1x32k48u2__avx512vnni_lut(args: &Args) {
                         sign1,
                     );
                     // Columns 24..48 of the turn.
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4288).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1216).cast());
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4352).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1280).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 192).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 192).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 256).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 256).cast());
                     let w0 = _mm512_loadu_si512(weights.add(128).cast());
                     let w1 = _mm512_loadu_si512(weights.add(192).cast());
                     let index0 = _mm512_or_si512(_mm512_and_si512(w0, low), quarters);

@@ -15,6 +15,7 @@ pub unsafe fn gemv_t167_1x64k24u1__avx512bw_lut(args: &Args) {
         let bits1 = _mm512_set1_epi16(8194u16 as i16);
         let bits2 = _mm512_set1_epi16(16388u16 as i16);
         let bits3 = _mm512_set1_epi16(32776u16 as i16);
+        let (far, near) = (args.ahead, args.ahead / 4);
         let mut weights = args.weights;
         let mut out = args.out;
         for _panel in 0..args.panels {
@@ -28,16 +29,16 @@ pub unsafe fn gemv_t167_1x64k24u1__avx512bw_lut(args: &Args) {
                     let mut low0_0_0 = _mm512_setzero_si512();
                     let mut high0_0_0 = _mm512_setzero_si512();
                     // Columns 0..24 of the turn.
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4096).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1024).cast());
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4160).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1088).cast());
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4224).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1152).cast());
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4288).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1216).cast());
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4352).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1280).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 0).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 0).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 64).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 64).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 128).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 128).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 192).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 192).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 256).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 256).cast());
                     let [plane0_0, plane0_1, plane0_2, plane0_3] = planes(weights);
                     let signs0 = spread(weights.add(256));
                     let index0 = _mm512_and_si512(plane0_0, low);

@@ -14,6 +14,7 @@ pub unsafe fn gemv_t200_1x16k64u4__avx512vnni_dot(args: &Args) {
         let mask1 = _mm512_set1_epi8(0x0cu8 as i8);
         let mask2 = _mm512_set1_epi8(0x30u8 as i8);
         let mask3 = _mm512_set1_epi8(0xc0u8 as i8);
+        let (far, near) = (args.ahead, args.ahead / 4);
         let mut weights = args.weights;
         let mut out = args.out;
         for _panel in 0..args.panels {
@@ -25,8 +26,8 @@ pub unsafe fn gemv_t200_1x16k64u4__avx512vnni_dot(args: &Args) {
                 let mut sum0_0_3 = _mm512_setzero_si512();
                 for _turn in 0..args.turns {
                     // Columns 0..16 of the turn.
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4096).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1024).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 0).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 0).cast());
                     let w0 = _mm512_loadu_si512(weights.cast());
                     let c0 = _mm512_and_si512(w0, mask0);
                     let x = _mm512_set1_epi32(x0.cast::<i32>().read_unaligned());
@@ -41,8 +42,8 @@ pub unsafe fn gemv_t200_1x16k64u4__avx512vnni_dot(args: &Args) {
                     let x = _mm512_set1_epi32(x0.add(12).cast::<i32>().read_unaligned());
                     sum0_0_3 = _mm512_dpbusd_epi32(sum0_0_3, c0, x);
                     // Columns 16..32 of the turn.
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4160).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1088).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 64).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 64).cast());
                     let w0 = _mm512_loadu_si512(weights.add(64).cast());
                     let c0 = _mm512_and_si512(w0, mask0);
                     let x = _mm512_set1_epi32(x0.add(16).cast::<i32>().read_unaligned());
@@ -57,8 +58,8 @@ pub unsafe fn gemv_t200_1x16k64u4__avx512vnni_dot(args: &Args) {
                     let x = _mm512_set1_epi32(x0.add(28).cast::<i32>().read_unaligned());
                     sum0_0_3 = _mm512_dpbusd_epi32(sum0_0_3, c0, x);
                     // Columns 32..48 of the turn.
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4224).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1152).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 128).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 128).cast());
                     let w0 = _mm512_loadu_si512(weights.add(128).cast());
                     let c0 = _mm512_and_si512(w0, mask0);
                     let x = _mm512_set1_epi32(x0.add(32).cast::<i32>().read_unaligned());
@@ -73,8 +74,8 @@ pub unsafe fn gemv_t200_1x16k64u4__avx512vnni_dot(args: &Args) {
                     let x = _mm512_set1_epi32(x0.add(44).cast::<i32>().read_unaligned());
                     sum0_0_3 = _mm512_dpbusd_epi32(sum0_0_3, c0, x);
                     // Columns 48..64 of the turn.
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(4288).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(1216).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 192).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 192).cast());
                     let w0 = _mm512_loadu_si512(weights.add(192).cast());
                     let c0 = _mm512_and_si512(w0, mask0);
                     let x = _mm512_set1_epi32(x0.add(48).cast::<i32>().read_unaligned());

@@ -22,4 +22,4 @@ pub use runnable::{Args, CallError, Kernel, Runnable, Tokens};
 pub use selection::{Choice, Force, Selection, SelectionError, Source};
 
 pub use tables::{Tables, TokenTables};
-pub use tritune_codegen::{Cell, Isa, KernelId, Layout, Method, NameError, Op, Operand, Tile, Weights};
+pub use tritune_codegen::{Cell, Isa, KernelId, Layout, Method, NameError, Op, Operand, Schedule, Tile, Weights};

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use tritune_codegen::KernelId;
+use tritune_codegen::{KernelId, Schedule};
 use tritune_tuning::machine::Machine;
 
 use super::generated::PICKS;
@@ -18,8 +18,10 @@ pub struct Pick {
     pub k: usize,
     /// Threads that they were measured with.
     pub threads: usize,
-    /// The kernels, all of one layout.
-    pub kernels: &'static [KernelId],
+    /// The kernels, all of one layout, and how each is run.
+    pub kernels: &'static [(KernelId, Schedule)],
+    /// So many tokens or more that are left over go to one pass of the gemm.
+    pub crossover: Option<usize>,
 }
 
 /// The picks that apply to this machine.
@@ -53,7 +55,7 @@ mod tests {
     #[test]
     fn nearest_number_of_threads() {
         const fn pick(n: usize, threads: usize) -> Pick {
-            Pick { machine: "test", n, k: 64, threads, kernels: &[] }
+            Pick { machine: "test", n, k: 64, threads, kernels: &[], crossover: None }
         }
         static ROWS: [Pick; 3] = [pick(64, 1), pick(64, 8), pick(32, 2)];
         let picks: Picks = ROWS.iter().collect();

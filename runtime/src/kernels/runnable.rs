@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use tritune_codegen::code::TABLES_BYTES;
-use tritune_codegen::{KernelId, Layout, Operand};
+use tritune_codegen::{KernelId, Layout, Operand, Schedule};
 
 use super::packed::Packed;
 use super::tables::{self, Tables, TokenTables};
@@ -34,6 +34,8 @@ pub struct Args {
     pub blocks: usize,
     /// Turns of `kb` columns in a block.
     pub turns: usize,
+    /// Bytes ahead of their use at which a gemv asks for weights, which may be anywhere.
+    pub ahead: usize,
 }
 
 /// A kernel that was compiled in.
@@ -54,7 +56,7 @@ impl Kernel {
 
     /// The kernel as something that can be called, if this machine has its instruction set.
     pub fn detect(&'static self) -> Option<Runnable> {
-        self.id.detected().then_some(Runnable(self))
+        self.id.detected().then_some(Runnable { kernel: self, schedule: Schedule::default() })
     }
 
     /// Calls the generated function.
@@ -80,29 +82,42 @@ pub struct Tokens<'a> {
     pub tables: TokenTables<'a>,
 }
 
-/// A kernel that this machine can run: only [`Kernel::detect`] makes one.
+/// A kernel that this machine can run: only [`Kernel::detect`] makes one, to be run by the default schedule.
 #[derive(Clone, Copy, Debug)]
-pub struct Runnable(&'static Kernel);
+pub struct Runnable {
+    kernel: &'static Kernel,
+    schedule: Schedule,
+}
 
 impl Runnable {
     /// What it is.
     pub fn id(&self) -> KernelId {
-        self.0.id
+        self.kernel.id
+    }
+
+    /// How it is run.
+    pub fn schedule(&self) -> Schedule {
+        self.schedule
+    }
+
+    /// The same kernel, run otherwise.
+    pub fn scheduled(self, schedule: Schedule) -> Self {
+        Runnable { schedule, ..self }
     }
 
     /// Tells apart kernels of the same id in different tables.
     pub(super) fn address(&self) -> usize {
-        std::ptr::from_ref(self.0).addr()
+        std::ptr::from_ref(self.kernel).addr()
     }
 
     /// Tokens that one call computes.
     pub fn tokens(&self) -> usize {
-        usize::from(self.0.id.tile.mr)
+        usize::from(self.id().tile.mr)
     }
 
     /// Hash of its generated source.
     pub fn source_hash(&self) -> &'static str {
-        self.0.source_hash
+        self.kernel.source_hash
     }
 
     /// The tables that it reads of `values`, its tokens' rows of `k` activations `stride` values apart; none where it
@@ -173,12 +188,13 @@ impl Runnable {
             panels: panels.len(),
             blocks: weights.blocks(),
             turns: columns / weights.blocks() / usize::from(kernel.tile.kb),
+            ahead: self.schedule.ahead as usize,
         };
         // SAFETY: a `Runnable` exists only where the machine has the kernel's features. `weights` is in its layout, in
         // which `Packed` holds `panels` panels of padded k, blocks cutting that into whole turns, and `panels` lies within
         // it. What `Args` states of the other ranges was compared above, without overflow: counts of
         // panels, blocks and rows are those of a matrix in memory, and the product with the stride is checked.
-        unsafe { self.0.call(&args) };
+        unsafe { self.kernel.call(&args) };
         Ok(())
     }
 }

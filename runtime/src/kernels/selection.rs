@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tritune_codegen::{Isa, KernelId, Layout, Method, NameError, Op};
+use tritune_codegen::{Isa, KernelId, Layout, Method, NameError, Op, Schedule};
 
 use super::generated::{DEFAULTS, KERNELS};
 use super::picks::Picks;
@@ -72,11 +72,28 @@ impl fmt::Display for Source {
     }
 }
 
+/// Kernels that may serve a matrix together, before they are proved.
+struct Menu {
+    source: Source,
+    /// All of one layout, and how each is run.
+    kernels: Vec<(KernelId, Schedule)>,
+    crossover: Option<usize>,
+}
+
+impl Menu {
+    fn untuned(source: Source, kernels: impl IntoIterator<Item = KernelId>) -> Self {
+        let kernels = kernels.into_iter().map(|id| (id, Schedule::default())).collect();
+        Menu { source, kernels, crossover: None }
+    }
+}
+
 /// The kernels that compute a matrix; all read one layout, since weights are packed once.
 #[derive(Clone, Debug)]
 pub struct Choice {
     /// By tokens computed together, most first; never empty.
     kernels: Vec<Runnable>,
+    /// So many tokens or more that are left over go to one pass of the gemm, for more of them than there are.
+    crossover: Option<usize>,
     /// Where the choice came from.
     pub source: Source,
     /// What was passed over, and why: kernels that failed their self-check, picks that do not apply.
@@ -88,12 +105,29 @@ impl Choice {
     pub fn only(kernel: Runnable) -> Self {
         let id = kernel.id();
         let source = Source::Forced(Force::Kernel(id));
-        Choice { kernels: vec![kernel], source, notes: Vec::new() }
+        Choice { kernels: vec![kernel], crossover: None, source, notes: Vec::new() }
+    }
+
+    /// These kernels, of one layout, one for each number of tokens and operation; with two, the first is kept.
+    ///
+    /// # Panics
+    /// Where there is none, or they differ in layout.
+    pub fn of(mut kernels: Vec<Runnable>, crossover: Option<usize>, source: Source, notes: Vec<String>) -> Self {
+        kernels.sort_by_key(|kernel| (std::cmp::Reverse(kernel.tokens()), kernel.id().op));
+        kernels.dedup_by_key(|kernel| (kernel.tokens(), kernel.id().op));
+        assert!(kernels.windows(2).all(|pair| pair[0].id().layout() == pair[1].id().layout()), "packed once");
+        assert!(!kernels.is_empty(), "a choice has kernels");
+        Choice { kernels, crossover, source, notes }
     }
 
     /// The kernel for the next tokens where `m` are left: the widest that does not exceed them, else the narrowest. Of
-    /// two as wide, the gemm where more passes follow, the gemv where one pass is all.
+    /// two as wide, the gemm where more passes follow, the gemv where one pass is all. From the crossover on, tokens left
+    /// over by the narrowest gemm go to it all the same.
     pub fn kernel(&self, m: usize) -> &Runnable {
+        let gemm = self.kernels.iter().rfind(|kernel| kernel.id().op == Op::Gemm);
+        if let Some(gemm) = gemm.filter(|gemm| m < gemm.tokens() && self.crossover.is_some_and(|least| m >= least)) {
+            return gemm;
+        }
         let narrowest = &self.kernels[self.kernels.len() - 1];
         let widest = self.kernels.iter().find(|kernel| kernel.tokens() <= m).unwrap_or(narrowest);
         let op = if m >= 2 * widest.tokens() { Op::Gemm } else { Op::Gemv };
@@ -109,6 +143,11 @@ impl Choice {
     /// All kernels, most tokens first.
     pub fn kernels(&self) -> &[Runnable] {
         &self.kernels
+    }
+
+    /// So many tokens or more that are left over go to one pass of the gemm; absent where that was not measured.
+    pub fn crossover(&self) -> Option<usize> {
+        self.crossover
     }
 }
 
@@ -173,13 +212,13 @@ impl Selection {
             let why = format!("its layout {} does not keep blocks of {block} columns apart", kernel.layout());
             return Err(SelectionError::Forced { kernel, why });
         }
-        for (source, menu) in self.menus(n, k, block, &mut notes) {
+        for Menu { source, kernels: menu, crossover } in self.menus(n, k, block, &mut notes) {
             let mut kernels = Vec::new();
-            for id in &menu {
-                match self.prove(*id) {
-                    Ok(kernel) => kernels.push(kernel),
-                    Err(why) if self.force == Some(Force::Kernel(*id)) => {
-                        return Err(SelectionError::Forced { kernel: *id, why });
+            for &(id, schedule) in &menu {
+                match self.prove(id) {
+                    Ok(kernel) => kernels.push(kernel.scheduled(schedule)),
+                    Err(why) if self.force == Some(Force::Kernel(id)) => {
+                        return Err(SelectionError::Forced { kernel: id, why });
                     }
                     Err(why) => notes.push(why),
                 }
@@ -187,48 +226,48 @@ impl Selection {
             if kernels.is_empty() {
                 match (self.force, menu.first()) {
                     // Where it has no kernel that fits, the next below it serves; where it has, and all are wrong, not.
-                    (Some(Force::Isa(isa)), Some(first)) if first.isa == isa => {
+                    (Some(Force::Isa(isa)), Some((first, _))) if first.isa == isa => {
                         return Err(SelectionError::ForcedIsa { isa, notes: notes.join("; ") });
                     }
                     _ => continue,
                 }
             }
             self.complete(&mut kernels, &mut notes);
-            kernels.sort_by_key(|kernel| (std::cmp::Reverse(kernel.tokens()), kernel.id().op));
-            kernels.dedup_by_key(|kernel| (kernel.tokens(), kernel.id().op));
-            return Ok(Choice { kernels, source, notes });
+            return Ok(Choice::of(kernels, crossover, source, notes));
         }
         Err(SelectionError::None { n, k, block, notes: notes.join("; ") })
     }
 
     /// Candidate menus, most wanted first; the kernels of one share a layout that keeps blocks apart.
-    fn menus(&self, n: usize, k: usize, block: usize, notes: &mut Vec<String>) -> Vec<(Source, Vec<KernelId>)> {
+    fn menus(&self, n: usize, k: usize, block: usize, notes: &mut Vec<String>) -> Vec<Menu> {
         let fits = |id: &KernelId| id.layout().keeps_apart(k, block);
         let isas = self.isas();
         let mut menus = Vec::new();
         if let Some(Force::Kernel(id)) = self.force {
-            return vec![(Source::Forced(Force::Kernel(id)), vec![id])];
+            return vec![Menu::untuned(Source::Forced(Force::Kernel(id)), [id])];
         }
         if self.force.is_none()
             && let Some(pick) = self.picks.find(n, k, self.threads)
         {
             let machine = pick.machine;
-            match pick.kernels.iter().all(fits) {
-                true => menus.push((Source::Tuned { machine: machine.into() }, pick.kernels.into())),
+            match pick.kernels.iter().all(|(id, _)| fits(id)) {
+                true => menus.push(Menu {
+                    source: Source::Tuned { machine: machine.into() },
+                    kernels: pick.kernels.into(),
+                    crossover: pick.crossover,
+                }),
                 false => notes.push(format!("what was tuned on {machine} does not keep blocks of {block} apart")),
             }
         }
         let source = |isa| self.force.map_or(Source::Default(isa), Source::Forced);
         for isa in &isas {
-            let menu = DEFAULTS.iter().copied().filter(|id| id.isa == *isa && fits(id)).collect();
-            menus.push((source(*isa), menu));
+            menus.push(Menu::untuned(source(*isa), DEFAULTS.iter().copied().filter(|id| id.isa == *isa && fits(id))));
         }
         // What no default fits: all kernels of the first layout that keeps the blocks apart.
         for isa in &isas {
             let own = || self.table.iter().map(|kernel| kernel.id).filter(|id| id.isa == *isa);
             if let Some(layout) = own().find(fits).map(|id| id.layout()) {
-                let menu = own().filter(|id| id.layout() == layout).collect();
-                menus.push((source(*isa), menu));
+                menus.push(Menu::untuned(source(*isa), own().filter(|id| id.layout() == layout)));
             }
         }
         menus
@@ -337,6 +376,19 @@ mod tests {
         Selection::of(table, force, 1, Picks::default()).unwrap()
     }
 
+    /// What was measured on this machine, on one thread, for one shape.
+    fn picked(n: usize, k: usize, kernels: &[(KernelId, Schedule)], crossover: Option<usize>) -> Picks {
+        let kernels = Vec::leak(kernels.to_vec());
+        Picks::from_iter([&*Box::leak(Box::new(super::super::Pick {
+            machine: "here",
+            n,
+            k,
+            threads: 1,
+            kernels,
+            crossover,
+        }))])
+    }
+
     /// What a single token is computed with where nothing is forced or measured.
     fn best_default() -> KernelId {
         selection(KERNELS, None).choose(100, 300, 300).unwrap().kernel(1).id()
@@ -406,20 +458,36 @@ mod tests {
 
     #[test]
     fn picks_of_this_machine_come_first_where_they_fit() {
-        let slow = DEFAULTS.iter().find(|id| id.isa == Isa::Scalar).unwrap();
+        let slow = *DEFAULTS.iter().find(|id| id.isa == Isa::Scalar).unwrap();
+        let schedule = Schedule { pieces: 2, ahead: 1024 };
         let isa = DEFAULTS.iter().find(|id| id.isa.detected()).unwrap().isa;
-        let pick = Box::leak(Box::new(super::super::Pick {
-            machine: "here",
-            n: 100,
-            k: 300,
-            threads: 1,
-            kernels: std::slice::from_ref(slow),
-        }));
-        let selection = Selection::of(KERNELS, None, 1, Picks::from_iter([&*pick])).unwrap();
+        let selection = Selection::of(KERNELS, None, 1, picked(100, 300, &[(slow, schedule)], None)).unwrap();
         let tuned = selection.choose(100, 300, 300).unwrap();
         assert_eq!(tuned.source, Source::Tuned { machine: "here".into() });
-        assert_eq!(tuned.kernel(1).id(), *slow);
+        assert_eq!((tuned.kernel(1).id(), tuned.kernel(1).schedule()), (slow, schedule));
         assert_eq!(selection.choose(101, 300, 300).unwrap().source, Source::Default(isa));
+    }
+
+    /// Tokens that the gemm leaves over go to it from the crossover on, and to kernels for fewer below.
+    #[test]
+    fn from_the_crossover_on_the_gemm_takes_what_is_left() {
+        let isa = best_default().isa;
+        let of = |op| DEFAULTS.iter().copied().filter(move |id| id.isa == isa && id.op == op);
+        let gemm = of(Op::Gemm).max_by_key(|id| id.tile.mr).unwrap();
+        let all: Vec<_> = of(Op::Gemv).chain([gemm]).map(|id| (id, Schedule::default())).collect();
+        let width = usize::from(gemm.tile.mr);
+        let choice = |crossover| {
+            let selection = Selection::of(KERNELS, None, 1, picked(100, 300, &all, crossover)).unwrap();
+            selection.choose(100, 300, 300).unwrap()
+        };
+        for m in 1..=3 * width {
+            let untold = choice(None).kernel(m).id();
+            assert!(usize::from(untold.tile.mr) <= m, "{untold} for {m}");
+            for least in [1, 2, width] {
+                let expected = if m >= least && m < width { gemm } else { untold };
+                assert_eq!(choice(Some(least)).kernel(m).id(), expected, "{m} tokens, crossover {least}");
+            }
+        }
     }
 
     /// Kernels that happen to be compiled in, for other machines or as defaults, do not outdo what was measured.
@@ -429,9 +497,8 @@ mod tests {
         let mut kernels: Vec<KernelId> = DEFAULTS.iter().copied().filter(|id| id.isa == isa).collect();
         kernels.sort_by_key(|id| id.tile.mr);
         let [first, second, ..] = kernels[..] else { panic!("{isa} has one default") };
-        let picked = Vec::leak(vec![first, second]);
-        let pick = super::super::Pick { machine: "here", n: 100, k: 300, threads: 1, kernels: picked };
-        let selection = Selection::of(KERNELS, None, 1, Picks::from_iter([&*Box::leak(Box::new(pick))])).unwrap();
+        let both = [first, second].map(|id| (id, Schedule::default()));
+        let selection = Selection::of(KERNELS, None, 1, picked(100, 300, &both, None)).unwrap();
         let choice = selection.choose(100, 300, 300).unwrap();
         assert_eq!(choice.kernel(512).id(), second);
     }
@@ -439,9 +506,7 @@ mod tests {
     #[test]
     fn picks_that_do_not_keep_blocks_apart_are_noted() {
         let wide = *DEFAULTS.iter().find(|id| id.tile.kb == 64 && id.detected()).unwrap();
-        let kernels = Vec::leak(vec![wide]);
-        let pick = super::super::Pick { machine: "here", n: 64, k: 320, threads: 1, kernels };
-        let picks = Picks::from_iter([&*Box::leak(Box::new(pick))]);
+        let picks = picked(64, 320, &[(wide, Schedule::default())], None);
         let error = Selection::of(KERNELS, None, 1, picks).unwrap().choose(64, 320, 16).unwrap_err();
         assert!(error.to_string().contains("tuned on here"), "{error}");
         let forced = Selection::of(KERNELS, Some(Force::Kernel(wide)), 1, Picks::default()).unwrap();

@@ -13,9 +13,6 @@ use crate::threads::Parts;
 /// Packed weights that a thread works on before it turns to the next tokens: they stay in the L2 cache, or L1 even.
 const CHUNK_BYTES: usize = 128 << 10;
 
-/// Pieces of a matrix for each thread, at least: whoever is done early takes from the others.
-const PIECES: usize = 4;
-
 /// A matrix of trits, packed for the kernels that were chosen for its shape.
 #[derive(Clone, Debug)]
 pub struct Ternary {
@@ -104,11 +101,12 @@ impl Ternary {
     pub(super) fn piece(&self, threads: usize, m: usize) -> usize {
         let layout = self.weights.layout();
         let panels = self.weights.panels();
-        let most = match m <= self.choice.kernel(m).tokens() {
+        let kernel = self.choice.kernel(m);
+        let most = match m <= kernel.tokens() {
             true => usize::MAX,
             false => CHUNK_BYTES / layout.panel_bytes(self.k()),
         };
-        let most = most.min(panels / (threads * PIECES)).max(1);
+        let most = most.min(panels / (threads * usize::from(kernel.schedule().pieces))).max(1);
         // Of the larger sizes, the one with which the busiest thread has the least to do; the largest of equals.
         let busiest = |size: &usize| panels.div_ceil(*size).div_ceil(threads) * size;
         let panels = (most.div_ceil(2)..=most).rev().min_by_key(busiest).unwrap_or(1);

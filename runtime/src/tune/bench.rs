@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use tritune_codegen::{KernelId, Layout, Op};
+use tritune_codegen::{Layout, Op};
+use tritune_tuning::candidate::Candidate;
 use tritune_tuning::case::Case;
 use tritune_tuning::machine::Machine;
 use tritune_tuning::search::Measure;
@@ -91,15 +92,68 @@ impl<'a> Bench<'a> {
         Bench { kernels, pool_bytes, threads: None, work: None }
     }
 
-    fn kernel(&self, id: KernelId) -> Result<Runnable, BenchError> {
-        self.kernels.iter().find(|kernel| kernel.id() == id).copied().ok_or(BenchError::Missing)
+    fn runnable(&self, Candidate { kernel, schedule }: Candidate) -> Result<Runnable, BenchError> {
+        let found = self.kernels.iter().find(|known| known.id() == kernel).ok_or(BenchError::Missing)?;
+        Ok(found.scheduled(schedule))
+    }
+
+    /// Packs weights for some kernels of one layout, and compares what they compute for a case with the reference.
+    pub(super) fn prepare_choice(&mut self, choice: &Choice, case: &Case) -> Result<(), BenchError> {
+        choice.kernels().iter().try_for_each(self_check::check)?;
+        if self.threads.as_ref().is_none_or(|pool| pool.threads() != case.threads) {
+            self.threads = Some(Pool::new(case.threads));
+        }
+        let Some(pool) = &self.threads else { return Err(BenchError::Unprepared) };
+        let work = match self.work.take() {
+            Some(work) if work.case == *case => work,
+            Some(Work { case: Case { shape, .. }, trits, pools, .. }) if shape == case.shape => {
+                Work { pools, ..Work::new(*case, trits, pool)? }
+            }
+            _ => Work::new(*case, trits(case), pool)?,
+        };
+        let work = self.work.insert(work);
+        let layout = choice.layout();
+        if !work.pools.contains_key(&layout) {
+            let first = Ternary::with(&work.trits, choice.clone())?;
+            let copies = self.pool_bytes.div_ceil(first.bytes()) + 1;
+            let matrices = (0..copies).map(|_| Linear::Ternary(first.clone())).collect();
+            work.pools.insert(layout, (matrices, 0));
+        }
+        let Some((matrices, _)) = work.pools.get_mut(&layout) else { return Err(BenchError::Unprepared) };
+        choose(&mut matrices[..1], choice);
+        work.y.fill(f32::NAN);
+        project(pool, &mut work.x, [(&matrices[0], &mut work.y)])?;
+        work.compare()
+    }
+
+    /// Seconds of one product by some kernels, over weights that are in no cache; a pass goes through `bytes` bytes of
+    /// them, and the next one goes on from there.
+    pub(super) fn time_choice(&mut self, choice: &Choice, case: &Case, bytes: usize) -> Result<f64, BenchError> {
+        let (Some(pool), Some(work)) = (&self.threads, &mut self.work) else { return Err(BenchError::Unprepared) };
+        let Some((matrices, next)) = work.pools.get_mut(&choice.layout()) else { return Err(BenchError::Unprepared) };
+        let count = bytes.div_ceil(case.shape.weights() / 4).max(1);
+        choose(matrices, choice);
+        let start = Instant::now();
+        for _ in 0..count {
+            // A model tabulates once for each matrix, or two or three that share their input.
+            work.x.renew();
+            project(pool, &mut work.x, [(&matrices[*next % matrices.len()], &mut work.y)])?;
+            *next += 1;
+        }
+        Ok(start.elapsed().as_secs_f64() / count as f64)
     }
 }
 
+/// Random weights of a case's shape.
+fn trits(case: &Case) -> Trits {
+    let (n, k) = (case.shape.n, case.shape.k);
+    let codes = (0..n * k).map(|i| code(i as u64)).collect();
+    Trits { n, k, codes, scales: Scales::Tensor(1.0) }
+}
+
 impl Work {
-    fn new(case: Case, pool: &Pool) -> Result<Self, LinearError> {
-        let (n, k) = (case.shape.n, case.shape.k);
-        let codes: Vec<u8> = (0..n * k).map(|i| code(i as u64)).collect();
+    fn new(case: Case, trits: Trits, pool: &Pool) -> Result<Self, LinearError> {
+        let (n, k) = (trits.n, trits.k);
         let mut x = Activations::new();
         for (token, row) in x.rows_mut(case.m, k).chunks_exact_mut(k).enumerate() {
             // Integers of which the largest is 127: they are their own int8 values, and sums come out unscaled.
@@ -110,9 +164,8 @@ impl Work {
         x.quantize(pool)?;
         let expected = [0, case.m - 1].map(|token| {
             let x: Vec<i8> = x.rows()[token * k..][..k].iter().map(|x| *x as i8).collect();
-            codes.chunks_exact(k).map(|codes| reference::products(codes, &x, k).sum()).collect()
+            trits.codes.chunks_exact(k).map(|codes| reference::products(codes, &x, k).sum()).collect()
         });
-        let trits = Trits { n, k, codes, scales: Scales::Tensor(1.0) };
         Ok(Work { case, trits, x, y: vec![0.0; case.m * n], expected, pools: HashMap::new() })
     }
 
@@ -140,49 +193,16 @@ fn code(i: u64) -> u8 {
 impl Measure for Bench<'_> {
     type Error = BenchError;
 
-    fn prepare(&mut self, kernel: KernelId, case: &Case) -> Result<(), BenchError> {
-        let runnable = self.kernel(kernel)?;
-        self_check::check(&runnable)?;
-        if self.threads.as_ref().is_none_or(|pool| pool.threads() != case.threads) {
-            self.threads = Some(Pool::new(case.threads));
-        }
-        let Some(pool) = &self.threads else { return Err(BenchError::Unprepared) };
-        let work = match self.work.take() {
-            Some(work) if work.case == *case => work,
-            _ => Work::new(*case, pool)?,
-        };
-        let work = self.work.insert(work);
-        let layout = kernel.layout();
-        if !work.pools.contains_key(&layout) {
-            let first = Ternary::with(&work.trits, Choice::only(runnable))?;
-            let copies = self.pool_bytes.div_ceil(first.bytes()) + 1;
-            let matrices = (0..copies).map(|_| Linear::Ternary(first.clone())).collect();
-            work.pools.insert(layout, (matrices, 0));
-        }
-        let Some((matrices, _)) = work.pools.get_mut(&layout) else { return Err(BenchError::Unprepared) };
-        choose(&mut matrices[..1], runnable);
-        work.y.fill(f32::NAN);
-        project(pool, &mut work.x, [(&matrices[0], &mut work.y)])?;
-        work.compare()
+    fn prepare(&mut self, candidate: Candidate, case: &Case) -> Result<(), BenchError> {
+        self.prepare_choice(&Choice::only(self.runnable(candidate)?), case)
     }
 
-    fn time(&mut self, kernel: KernelId, case: &Case) -> Result<f64, BenchError> {
-        let runnable = self.kernel(kernel)?;
-        let (Some(pool), Some(work)) = (&self.threads, &mut self.work) else { return Err(BenchError::Unprepared) };
-        let Some((matrices, next)) = work.pools.get_mut(&kernel.layout()) else { return Err(BenchError::Unprepared) };
-        let count = match case.op {
-            Op::Gemv => PASS_BYTES.div_ceil(case.shape.weights() / 4),
-            Op::Gemm => 1,
+    fn time(&mut self, candidate: Candidate, case: &Case) -> Result<f64, BenchError> {
+        let bytes = match case.op {
+            Op::Gemv => PASS_BYTES,
+            Op::Gemm => 0,
         };
-        choose(matrices, runnable);
-        let start = Instant::now();
-        for _ in 0..count {
-            // A model tabulates once for each matrix, or two or three that share their input.
-            work.x.renew();
-            project(pool, &mut work.x, [(&matrices[*next % matrices.len()], &mut work.y)])?;
-            *next += 1;
-        }
-        Ok(start.elapsed().as_secs_f64() / count as f64)
+        self.time_choice(&Choice::only(self.runnable(candidate)?), case, bytes)
     }
 
     fn finish(&mut self, _case: &Case) {
@@ -190,11 +210,11 @@ impl Measure for Bench<'_> {
     }
 }
 
-/// Lets matrices be computed by one kernel, whose layout they are packed in.
-fn choose(matrices: &mut [Linear], kernel: Runnable) {
+/// Lets matrices be computed by kernels in whose layout they are packed.
+fn choose(matrices: &mut [Linear], choice: &Choice) {
     for matrix in matrices {
         if let Linear::Ternary(ternary) = matrix {
-            ternary.choose(Choice::only(kernel));
+            ternary.choose(choice.clone());
         }
     }
 }

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tritune::kernels::{Isa, KERNELS};
 use tritune::threads;
 use tritune::tune::Tuning;
+use tritune_tuning::pick::Weighting;
 use tritune_tuning::report;
 use tritune_tuning::results::Results;
 use tritune_tuning::search::{Observer, Phase, Progress};
@@ -82,6 +83,7 @@ impl Tune {
             threads: counts,
             isas: self.isas.clone(),
             budget: Duration::from_secs(self.seconds),
+            objective: Weighting::default(),
             pool_bytes: None,
             command,
         };
@@ -175,8 +177,8 @@ impl Observer for Bar {
         self.0.set_position((progress.fraction * STEPS as f64) as u64);
         self.0.set_prefix(format!("{} s left", progress.time_left.as_secs()));
         let mut message = format!("{phase} {} ({} left)", progress.case, progress.left);
-        if let Some((kernel, seconds)) = progress.leader {
-            message += &format!(", {:.1} µs {}", seconds * 1e6, kernel.tile);
+        if let Some((candidate, seconds)) = progress.leader {
+            message += &format!(", {:.1} µs {}", seconds * 1e6, candidate.kernel.tile);
         }
         self.0.set_message(message);
     }

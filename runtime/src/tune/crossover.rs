@@ -1,0 +1,60 @@
+//! From how many tokens on a gemm computes what it leaves over: one pass for more tokens than there are, against several
+//! for fewer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tritune_codegen::Op;
+use tritune_tuning::case::Case;
+use tritune_tuning::results::{Crossover, Tail, four_figures};
+use tritune_tuning::stats;
+
+use super::bench::{Bench, BenchError};
+use crate::kernels::{Choice, Runnable, Source};
+
+/// Rounds for each number of tokens: of a difference too small for them, either side will do.
+const ROUNDS: usize = 7;
+/// Bytes of weights that a pass goes through.
+const PASS_BYTES: usize = 4 << 20;
+
+/// Looks for the crossover by halving, for one gemm costs the same however few tokens there are, and others cost the more
+/// the more there are. `kernels` are the picks for a shape and a number of threads. `None` where there is nothing to
+/// decide, or the time is up.
+pub(super) fn crossover(
+    bench: &mut Bench<'_>,
+    kernels: &[Runnable],
+    case: &Case,
+    until: Instant,
+    interrupt: &AtomicBool,
+) -> Result<Option<Crossover>, BenchError> {
+    let source = || kernels.first().map(|kernel| Source::Default(kernel.id().isa));
+    let few: Vec<Runnable> = kernels.iter().filter(|kernel| kernel.id().op == Op::Gemv).copied().collect();
+    let gemm = kernels.iter().filter(|kernel| kernel.id().op == Op::Gemm).map(Runnable::tokens).min();
+    let (Some(source), Some(width)) = (source(), gemm) else { return Ok(None) };
+    if few.is_empty() || width < 2 {
+        return Ok(None);
+    }
+    let gemv = Choice::of(few, None, source.clone(), Vec::new());
+    let gemm = Choice::of(kernels.to_vec(), Some(1), source, Vec::new());
+    let (mut low, mut high, mut tried) = (1, width, Vec::new());
+    while high - low > 1 {
+        let m = low.midpoint(high);
+        let case = Case { op: Op::Gemv, m, ..*case };
+        bench.prepare_choice(&gemv, &case)?;
+        bench.prepare_choice(&gemm, &case)?;
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            for (choice, times) in [&gemv, &gemm].into_iter().zip(&mut times) {
+                if Instant::now() >= until || interrupt.load(Ordering::Relaxed) {
+                    return Ok(None);
+                }
+                times.push(bench.time_choice(choice, &case, PASS_BYTES)?);
+            }
+        }
+        let [gemv, gemm] = times.map(|times| four_figures(stats::trimmed_mean(&times).unwrap_or(f64::MAX)));
+        tried.push(Tail { m, gemv, gemm });
+        *if gemm <= gemv { &mut high } else { &mut low } = m;
+    }
+    tried.sort_by_key(|tail| tail.m);
+    Ok(Some(Crossover { shape: case.shape, threads: case.threads, tokens: high, tried }))
+}
