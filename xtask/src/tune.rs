@@ -1,11 +1,14 @@
+use std::collections::HashSet;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde::Deserialize;
 use tritune_codegen::{Isa, KernelId, Op};
-use tritune_tuning::cost::{self, Verdict};
+use tritune_tuning::cost::{self, Cost, Verdict};
 use tritune_tuning::machine::Machine;
 use tritune_tuning::menu::Menu;
 use tritune_tuning::shapes::{Model, Shape};
@@ -19,53 +22,72 @@ const DEMO_SHAPES: [&str; 4] = ["256x256", "128x256", "768x256", "256x768"];
 /// `cargo xtask tune`.
 #[derive(Args)]
 pub(crate) struct Tune {
-    /// Fewer candidates and the shapes of one model: about two minutes of measuring, after compiling
-    #[arg(long)]
+    /// Fewer candidates, and the shapes of one model: about two minutes of measuring, after compiling
+    #[arg(long, conflicts_with = "exhaustive")]
     quick: bool,
+    /// Every kernel of the space, also those that the cost model rules out
+    #[arg(long)]
+    exhaustive: bool,
+    /// Shape of weights, rows x columns, such as 6912x2560; may be repeated
+    #[arg(long = "shape", value_name = "NxK")]
+    shapes: Vec<Shape>,
+    /// Shapes of the ternary tensors of a GGUF file; may be repeated
+    #[arg(long = "model", value_name = "FILE")]
+    models: Vec<PathBuf>,
+    /// Shapes of a published model; may be repeated
+    #[arg(long = "layers-of", value_name = "MODEL")]
+    published: Vec<String>,
     /// Instruction set; may be repeated; the best of this machine where none is given
     #[arg(long = "isa")]
     isas: Vec<Isa>,
-    /// Numbers of threads, separated by commas
+    /// Numbers of threads, separated by commas; as many as there are cores where none is given
     #[arg(short, long)]
     threads: Option<String>,
+    /// Time for measuring; 110 with --quick, 1800 with --exhaustive, else 540
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
+    /// Share of decoding in what layouts are chosen for, from 0 to 1; the rest is prefill
+    #[arg(long, value_name = "SHARE")]
+    decode: Option<f64>,
+    /// Folder that keeps the results
+    #[arg(long, value_name = "FOLDER", default_value = "results")]
+    out: PathBuf,
+    /// Go on with a search that was interrupted
+    #[arg(long)]
+    resume: bool,
+    /// Print what would be measured, and stop
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl Tune {
     pub(crate) fn run(self) -> Result<()> {
-        let (effort, seconds) = if self.quick { (Effort::Quick, 110) } else { (Effort::Full, 540) };
         let shapes = self.shapes()?;
-        let mut isas = if self.isas.is_empty() { Isa::best_here() } else { self.isas.clone() };
-        if self.quick && self.isas.is_empty() {
-            // The widest vectors win so often that a quick search leaves the others out.
-            let widest = isas.iter().map(|isa| isa.vector_bytes()).max();
-            isas.retain(|isa| Some(isa.vector_bytes()) == widest);
-        }
+        let isas = self.isas();
         if let Some(isa) = isas.iter().find(|isa| !isa.detected()) {
             bail!("this machine does not run {isa}");
         }
-        let (menu, pruned) = candidates(&isas, effort, &shapes)?;
-        eprintln!("candidates: {} kernels; {pruned} more cannot win by the cost model", menu.len());
+        let judged = self.judge(&isas, &shapes)?;
+        let measured = |(kernel, verdict): &(KernelId, Verdict)| match verdict {
+            Verdict::Measured(_) => Some(*kernel),
+            Verdict::Pruned(_) => None,
+        };
+        let menu: Menu = judged.iter().filter_map(measured).collect();
+        if self.dry_run {
+            return print(&judged, &shapes, self.seconds());
+        }
+        eprintln!(
+            "candidates: {} kernels; {} more cannot win by the cost model",
+            menu.len(),
+            judged.len() - menu.len()
+        );
         let file = write_menu("tuning", &menu)?;
 
         eprintln!("building tritune with all of them");
         let tuner = cargo::build_with(&file)?;
-        let mut tune = Command::new(tuner);
-        tune.arg("tune").arg("--out").arg(cargo::root().join("results"));
-        tune.args(["--seconds", &seconds.to_string()]);
-        for shape in &shapes {
-            tune.args(["--shape", &shape.to_string()]);
-        }
-        for isa in &isas {
-            tune.args(["--isa", isa.name()]);
-        }
-        if let Some(threads) = &self.threads {
-            tune.args(["--threads", threads]);
-        }
-        let words: Vec<String> = std::env::args().skip(1).collect();
-        tune.args(["--command", &format!("cargo xtask {}", words.join(" "))]);
         // Ctrl-C reaches the child as well, which ends when it has written what it measured.
         ctrlc::set_handler(|| ()).context("cannot listen for Ctrl-C")?;
-        cargo::run(tune)?;
+        cargo::run(self.tuner(&tuner, &shapes, &isas))?;
 
         eprintln!("building tritune with the winners");
         let tritune = cargo::build_tritune()?;
@@ -74,38 +96,151 @@ impl Tune {
         cargo::run(demo)
     }
 
+    fn seconds(&self) -> u64 {
+        self.seconds.unwrap_or(match (self.quick, self.exhaustive) {
+            (true, _) => 110,
+            (_, true) => 1800,
+            _ => 540,
+        })
+    }
+
+    /// The command that measures.
+    fn tuner(&self, tritune: &Path, shapes: &[Shape], isas: &[Isa]) -> Command {
+        let mut tune = Command::new(tritune);
+        tune.arg("tune").arg("--out").arg(cargo::root().join(&self.out));
+        tune.args(["--seconds", &self.seconds().to_string()]);
+        for shape in shapes {
+            tune.args(["--shape", &shape.to_string()]);
+        }
+        for isa in isas {
+            tune.args(["--isa", isa.name()]);
+        }
+        if let Some(threads) = &self.threads {
+            tune.args(["--threads", threads]);
+        }
+        if let Some(decode) = &self.decode {
+            tune.args(["--decode", &decode.to_string()]);
+        }
+        if self.resume {
+            tune.arg("--resume");
+        }
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        tune.args(["--command", &format!("cargo xtask {}", words.join(" "))]);
+        tune
+    }
+
+    fn isas(&self) -> Vec<Isa> {
+        let mut isas = if self.isas.is_empty() { Isa::best_here() } else { self.isas.clone() };
+        if self.quick && self.isas.is_empty() {
+            // The widest vectors win so often that a quick search leaves the others out.
+            let widest = isas.iter().map(|isa| isa.vector_bytes()).max();
+            isas.retain(|isa| Some(isa.vector_bytes()) == widest);
+        }
+        isas
+    }
+
+    /// The shapes that were named; else those of published models and of the demo.
     fn shapes(&self) -> Result<Vec<Shape>> {
-        let mut shapes = Vec::new();
-        for name in Model::names().take(if self.quick { 1 } else { usize::MAX }) {
+        let mut shapes = self.shapes.clone();
+        for name in &self.published {
             shapes.extend(Model::named(name)?.shapes());
         }
-        for shape in DEMO_SHAPES {
-            shapes.push(shape.parse()?);
+        if !self.models.is_empty() {
+            let tritune = cargo::build_tritune()?;
+            for file in &self.models {
+                shapes.extend(shapes_of(&tritune, file)?);
+            }
         }
-        let mut seen = std::collections::HashSet::new();
+        if shapes.is_empty() {
+            for name in Model::names().take(if self.quick { 1 } else { usize::MAX }) {
+                shapes.extend(Model::named(name)?.shapes());
+            }
+            for shape in DEMO_SHAPES {
+                shapes.push(shape.parse()?);
+            }
+        }
+        let mut seen = HashSet::new();
         shapes.retain(|shape| seen.insert(*shape));
         Ok(shapes)
     }
+
+    /// The kernels of the space, and which of them are worth measuring.
+    fn judge(&self, isas: &[Isa], shapes: &[Shape]) -> Result<Vec<(KernelId, Verdict)>> {
+        let machine = Machine::detect(Isa::here());
+        let effort = if self.quick { Effort::Quick } else { Effort::Full };
+        let mut kernels: Vec<KernelId> = Vec::new();
+        for isa in isas {
+            let space = Space::for_isa(*isa)?;
+            for op in [Op::Gemv, Op::Gemm] {
+                kernels.extend(space.kernels(op, effort));
+            }
+        }
+        if self.exhaustive {
+            let all = kernels.into_iter().map(|kernel| (kernel, Verdict::Measured(Cost::of(&kernel, shapes))));
+            return Ok(all.collect());
+        }
+        Ok(cost::prune(&kernels, &machine, shapes))
+    }
 }
 
-/// The kernels worth measuring, and how many are not.
-fn candidates(isas: &[Isa], effort: Effort, shapes: &[Shape]) -> Result<(Menu, usize)> {
-    let machine = Machine::detect(Isa::here());
-    let mut kernels: Vec<KernelId> = Vec::new();
-    for isa in isas {
-        let space = Space::for_isa(*isa)?;
-        for op in [Op::Gemv, Op::Gemm] {
-            kernels.extend(space.kernels(op, effort));
-        }
+/// Shapes of the ternary tensors of a file, as `tritune inspect` reads it.
+fn shapes_of(tritune: &Path, file: &Path) -> Result<Vec<Shape>> {
+    let output = Command::new(tritune).arg("inspect").arg(file).arg("--json").stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        bail!("cannot read the shapes of {}", file.display());
     }
-    let judged = cost::prune(&kernels, &machine, shapes);
-    let menu: Menu = judged
-        .iter()
-        .filter(|(_, verdict)| matches!(verdict, Verdict::Measured(_)))
-        .map(|(kernel, _)| *kernel)
-        .collect();
-    let pruned = judged.len() - menu.len();
-    Ok((menu, pruned))
+    let contents: Contents = serde_json::from_slice(&output.stdout).context("what inspect printed")?;
+    let ternary = |tensor: &&Tensor| TERNARY.contains(&&*tensor.kind);
+    let shape = |tensor: &Tensor| match tensor.shape[..] {
+        // A GGUF file names the fastest dimension first.
+        [k, n] => Some(Shape { n, k }),
+        _ => None,
+    };
+    let shapes: Vec<Shape> = contents.tensors.iter().filter(ternary).filter_map(shape).collect();
+    if shapes.is_empty() {
+        bail!("{} has no ternary matrix ({}): there is nothing to tune for it", file.display(), TERNARY.join(", "));
+    }
+    Ok(shapes)
+}
+
+/// Types whose tensors are computed by ternary kernels.
+const TERNARY: [&str; 3] = ["I2_S", "TQ1_0", "TQ2_0"];
+
+/// Of what `tritune inspect --json` prints: the tensors.
+#[derive(Deserialize)]
+struct Contents {
+    tensors: Vec<Tensor>,
+}
+
+#[derive(Deserialize)]
+struct Tensor {
+    shape: Vec<usize>,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// The space, kernel by kernel, and its size.
+fn print(judged: &[(KernelId, Verdict)], shapes: &[Shape], seconds: u64) -> Result<()> {
+    let mut text = String::new();
+    let mut measured = 0;
+    for (kernel, verdict) in judged {
+        let what = match verdict {
+            Verdict::Measured(cost) => {
+                measured += 1;
+                format!("measured: {cost}")
+            }
+            Verdict::Pruned(why) => format!("left out: {why}"),
+        };
+        text += &format!("{:44} {what}\n", kernel.to_string());
+    }
+    let names: Vec<String> = shapes.iter().map(Shape::to_string).collect();
+    text += &format!(
+        "{} kernels, {measured} to measure, for {} shapes in at most {seconds} s: ",
+        judged.len(),
+        names.len()
+    );
+    text += &format!("{}\n", names.join(" "));
+    io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")
 }
 
 /// Every kernel that may be tuned, on any instruction set, as a menu file.
