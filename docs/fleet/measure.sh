@@ -24,14 +24,15 @@ allowed=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status)
 cpus=$(numbers "$allowed")
 count=$(echo "$cpus" | wc -l)
 cores=$(of_each_cpu topology/thread_siblings_list | wc -l)
-domains=$(for cpu in $cpus; do ls -d "/sys/devices/system/cpu/cpu$cpu/node"* 2>/dev/null; done | sed 's/.*node//' | sort -u)
+domains=$(for cpu in $cpus; do ls -d "/sys/devices/system/cpu/cpu$cpu/node"* 2>/dev/null; done |
+    sed 's/.*node//' | sort -u)
 
 {
     echo "host:       $host, $(date -u +%Y-%m-%dT%H:%M:%SZ), Linux $(uname -r)"
     echo "binary:     $(sha256sum "$folder/tritune" | cut -d' ' -f1)"
     echo "CPUs:       $allowed ($count, of $cores cores)"
     echo "NUMA nodes: $(echo "${domains:-unknown}" | paste -sd' ')"
-    echo "governor:   $(of_each_cpu cpufreq/scaling_governor | sed 's/^ *\([0-9]*\) \(.*\)/\2 (\1 CPUs)/' | paste -sd, )"
+    echo "governor:   $(of_each_cpu cpufreq/scaling_governor | sed 's/^ *\([0-9]*\) \(.*\)/\2 (\1 CPUs)/' | paste -sd,)"
     echo "load:       $(cut -d' ' -f1-3 /proc/loadavg) before"
 } | tee "$out/conditions.txt"
 
