@@ -133,8 +133,15 @@ pub(super) fn prefetch(id: &KernelId, step: usize, steps: usize) -> TokenStream 
     let share = |step: usize| (bytes * step / steps).next_multiple_of(LINE);
     let lines = (share(step)..share(step + 1).min(bytes)).step_by(LINE).flat_map(|byte| {
         [("far", Cache::Second), ("near", Cache::First)].map(|(ahead, cache)| {
-            let (ahead, byte) = (format_ident!("{ahead}"), literal(byte));
-            v.prefetch(quote!(weights.wrapping_add(#ahead + #byte)), cache).map(|prefetch| quote!(#prefetch;))
+            let ahead = format_ident!("{ahead}");
+            let offset = match byte {
+                0 => quote!(#ahead),
+                _ => {
+                    let byte = literal(byte);
+                    quote!(#ahead + #byte)
+                }
+            };
+            v.prefetch(quote!(weights.wrapping_add(#offset)), cache).map(|prefetch| quote!(#prefetch;))
         })
     });
     quote!(#(#lines)*)

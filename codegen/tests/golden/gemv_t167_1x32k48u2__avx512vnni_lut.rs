@@ -30,8 +30,8 @@ pub unsafe fn gemv_t167_1x32k48u2__avx512vnni_lut(args: &Args) {
                 let mut high0_1_1 = _mm512_setzero_si512();
                 for _turn in 0..args.turns {
                     // Columns 0..24 of the turn.
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 0).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 0).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near).cast());
                     _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 64).cast());
                     _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 64).cast());
                     _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 128).cast());

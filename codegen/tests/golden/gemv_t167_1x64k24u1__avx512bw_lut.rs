@@ -29,8 +29,8 @@ pub unsafe fn gemv_t167_1x64k24u1__avx512bw_lut(args: &Args) {
                     let mut low0_0_0 = _mm512_setzero_si512();
                     let mut high0_0_0 = _mm512_setzero_si512();
                     // Columns 0..24 of the turn.
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 0).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 0).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near).cast());
                     _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 64).cast());
                     _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 64).cast());
                     _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 128).cast());

@@ -26,8 +26,8 @@ pub unsafe fn gemv_t200_1x16k64u4__avx512vnni_dot(args: &Args) {
                 let mut sum0_0_3 = _mm512_setzero_si512();
                 for _turn in 0..args.turns {
                     // Columns 0..16 of the turn.
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far + 0).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near + 0).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(far).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(near).cast());
                     let w0 = _mm512_loadu_si512(weights.cast());
                     let c0 = _mm512_and_si512(w0, mask0);
                     let x = _mm512_set1_epi32(x0.cast::<i32>().read_unaligned());
