@@ -2,7 +2,7 @@
 //!
 //! [`Cost`] counts what the templates emit: instructions, live registers and bytes of weights. [`prune()`] sorts
 //! out what cannot win among kernels that work alike, and says so in words. [`Roofline`] makes a time of the counts, short
-//! and rough: it serves where nothing was measured, and [`accuracy`] says how far it is from what was.
+//! and rough: it serves where nothing was measured, and [`accuracy()`] says how far it is from what was.
 
 mod accuracy;
 mod predict;
