@@ -1,7 +1,5 @@
 //! What `build.rs` generated: the kernels of the menu, the table of them, and the picks of the results that it read.
 
-use std::borrow::Cow;
-
 use tritune_codegen::{Isa, KernelId, Method, Op, Tile, Weights};
 
 use super::lane;
