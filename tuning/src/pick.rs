@@ -147,6 +147,23 @@ pub fn predicted(
     settle(&entries, defaults, weighting, cost::ERROR)
 }
 
+/// Tells each pick what the cost model alone, without defaults to fall back on, would have picked of the kernels in
+/// `samples`, and how long that took when it was measured.
+pub fn compare(picks: &mut [Pick], samples: &[Sample], roofline: &Roofline, weighting: Weighting) {
+    let cases: Vec<Case> = picks.iter().map(|pick| pick.case).collect();
+    let kernels: BTreeSet<KernelId> = samples.iter().map(|sample| sample.kernel).collect();
+    let kernels: Vec<KernelId> = kernels.into_iter().collect();
+    let predicted = predicted(&cases, &kernels, &[], roofline, weighting);
+    for pick in picks {
+        pick.analytic = predicted.iter().find(|other| other.case == pick.case).map(|other| other.kernel);
+        let is_it = |sample: &&Sample| {
+            sample.case == pick.case && pick.analytic.map(Candidate::from) == Some(sample.candidate())
+        };
+        let measured = samples.iter().find(is_it).and_then(Sample::summary);
+        pick.analytic_seconds = measured.map(|summary| four_figures(summary.mean));
+    }
+}
+
 /// The rule of [`choose`]; what beats a default by less than `useful` does not replace it.
 fn settle(entries: &[Entry], defaults: &[KernelId], weighting: Weighting, useful: f64) -> Vec<Pick> {
     let tensors: BTreeSet<(Shape, usize)> = entries.iter().map(|e| (e.case.shape, e.case.threads)).collect();
@@ -374,6 +391,22 @@ mod tests {
         let slow = ["gemv_t200_1x8k64u1__avxvnni_dot", "gemm_t200_4x8k64u1__avxvnni_dot"];
         let quick = "gemv_t200_1x8k64u4__avxvnni_dot";
         assert_eq!(analytic("2560x2560", &[quick], &slow), [quick, slow[1]]);
+    }
+
+    #[test]
+    fn picks_are_told_what_the_model_would_have_picked() {
+        let samples = samples([1.0, 10.0, 0.9, 12.0]);
+        let mut picks = choose(&samples, &[], Weighting::default());
+        compare(&mut picks, &samples, &Roofline::default(), Weighting::default());
+        for (pick, sample) in picks.iter().zip(&samples[2..]) {
+            assert_eq!((pick.analytic, pick.analytic_seconds), (Some(sample.kernel), Some(sample.times[1])));
+        }
+        // What it would pick was not measured, or failed.
+        let mut failed = samples.clone();
+        failed[2].failed = Some("wrong".into());
+        compare(&mut picks, &failed, &Roofline::default(), Weighting::default());
+        assert_eq!((picks[0].analytic, picks[0].analytic_seconds), (Some(samples[2].kernel), None));
+        assert!(picks[1].analytic_seconds.is_some());
     }
 
     #[test]
