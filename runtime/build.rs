@@ -1,7 +1,6 @@
 //! Generates the kernels to compile: the defaults of every instruction set, what results files name, and, where the
 //! variable `TRITUNE_MENU` names a file, the kernels listed there.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
 use std::fs;
@@ -9,9 +8,10 @@ use std::path::Path;
 use std::process::Command;
 
 use tritune_codegen::source::{PickRow, menu_source};
-use tritune_codegen::{Isa, KernelId, Schedule};
+use tritune_codegen::{Isa, KernelId};
+use tritune_tuning::candidate::Candidate;
 use tritune_tuning::menu::Menu;
-use tritune_tuning::results::{self, Results};
+use tritune_tuning::results::{self, Results, Tensor};
 use tritune_tuning::space;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -74,23 +74,18 @@ fn warn(what: &impl std::fmt::Display) {
     println!("cargo::warning={}", what.to_string().lines().collect::<Vec<_>>().join(" "));
 }
 
-/// The picks of a results file: for each shape and number of threads, a kernel for each operation and number of
-/// tokens.
+/// The picks of a results file, a row for each shape and number of threads.
 fn rows(results: &Results) -> impl Iterator<Item = PickRow> {
-    let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for pick in &results.picks {
-        let kernels: &mut Vec<(KernelId, Schedule)> = rows.entry((pick.case.shape, pick.case.threads)).or_default();
-        if !kernels.iter().any(|(kernel, _)| (kernel.op, kernel.tile.mr) == (pick.kernel.op, pick.kernel.tile.mr)) {
-            kernels.push((pick.kernel, pick.schedule));
-        }
-    }
-    rows.into_iter().map(|((shape, threads), kernels)| PickRow {
-        machine: results.machine.id.clone(),
+    let machine = &results.machine;
+    results.tensors().into_iter().map(|Tensor { shape, threads, candidates, crossover }| PickRow {
+        machine: machine.id.clone(),
+        microarchitecture: machine.microarchitecture.clone(),
+        isas: machine.tier(),
         n: shape.n,
         k: shape.k,
         threads,
-        kernels,
-        crossover: results.crossover(shape, threads),
+        kernels: candidates.into_iter().map(|Candidate { kernel, schedule }| (kernel, schedule)).collect(),
+        crossover,
     })
 }
 

@@ -79,6 +79,10 @@ impl KernelId {
 pub struct PickRow {
     /// Name of the machine.
     pub machine: String,
+    /// Its architecture, vendor, family and model.
+    pub microarchitecture: String,
+    /// The instruction sets that it runs, plainest first; none where not all of them are known.
+    pub isas: Vec<Isa>,
     /// Rows of the shape.
     pub n: usize,
     /// Columns of the shape.
@@ -124,7 +128,8 @@ pub fn menu_source(menu: &[KernelId], defaults: &[KernelId], picks: &[PickRow]) 
         }
     }
     let defaults = defaults.iter().map(KernelId::expression);
-    let picks = picks.iter().map(|PickRow { machine, n, k, threads, kernels, crossover }| {
+    let picks = picks.iter().map(|PickRow { machine, microarchitecture, isas, n, k, threads, kernels, crossover }| {
+        let isas = isas.iter().map(|isa| format_ident!("{isa:?}"));
         let kernels = kernels.iter().map(|(id, Schedule { pieces, ahead })| {
             let (id, pieces, ahead) =
                 (id.expression(), Literal::u16_unsuffixed(*pieces), Literal::u32_unsuffixed(*ahead));
@@ -136,11 +141,13 @@ pub fn menu_source(menu: &[KernelId], defaults: &[KernelId], picks: &[PickRow]) 
             None => quote!(None),
         };
         quote!(Pick {
-            machine: #machine,
+            machine: ::std::borrow::Cow::Borrowed(#machine),
+            microarchitecture: ::std::borrow::Cow::Borrowed(#microarchitecture),
+            isas: ::std::borrow::Cow::Borrowed(&[#(Isa::#isas),*]),
             n: #n,
             k: #k,
             threads: #threads,
-            kernels: &[#(#kernels),*],
+            kernels: ::std::borrow::Cow::Borrowed(&[#(#kernels),*]),
             crossover: #crossover,
         })
     });

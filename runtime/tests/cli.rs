@@ -4,14 +4,19 @@ mod shared;
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use tritune::kernels::{Cell, KernelId, Method};
+use tritune::kernels::{Cell, Isa, KernelId, Method};
+use tritune::tune::Tuning;
 
 fn tritune(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tritune"));
     command.args(arguments).env_remove("TRITUNE_ISA").stdin(Stdio::null());
+    // What the user has measured is no part of these tests.
+    command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/no-cache"));
     command
 }
 
@@ -204,6 +209,75 @@ fn kernels_are_listed_explained_and_forced() {
     assert!(stdout(&text).starts_with(" a very unfortunate one."));
 }
 
+/// A user's results of the scalar kernels, for 96 × 320 weights, in a folder as `XDG_CACHE_HOME` has it: the folder and the
+/// file.
+fn cached() -> (tempfile::TempDir, PathBuf) {
+    let tuning = Tuning {
+        shapes: vec!["96x320".parse().expect("a shape")],
+        threads: vec![1],
+        isas: vec![Isa::Scalar],
+        budget: Duration::from_secs(60),
+        objective: Default::default(),
+        pool_bytes: Some(1 << 20),
+        command: "a test".into(),
+    };
+    let results = tuning.run(&AtomicBool::new(false), &mut ()).expect("there are kernels");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tritune").join(results.file_name());
+    std::fs::create_dir(file.parent().expect("a folder")).expect("made");
+    results.save(&file).expect("written");
+    (folder, file)
+}
+
+#[test]
+fn own_results_are_used_and_explained() {
+    let (folder, file) = cached();
+    let explain = |arguments: &[&str]| {
+        let arguments = [&["kernels", "-t", "1", "--explain"], arguments].concat();
+        tritune(&arguments).env("XDG_CACHE_HOME", folder.path()).output().expect("it runs")
+    };
+    let text = stdout(&explain(&["96x320"]));
+    assert!(text.contains("; tuned here, on ") && text.contains("__scalar_"), "{text}");
+    assert!(text.contains(path(&file)) && text.contains("gemv m=1") && text.contains("roofline"), "{text}");
+    assert!(text.contains("picked") && text.contains("not measured: "), "{text}");
+    let near = stdout(&explain(&["100x320"]));
+    assert!(near.contains("for 96x320, the nearest shape measured") && near.contains("gemv m=1"), "{near}");
+    let far = stdout(&explain(&["1000x320"]));
+    assert!(!far.contains("tuned") && !far.contains("roofline"), "{far}");
+
+    let json: serde_json::Value = serde_json::from_str(&stdout(&explain(&["96x320", "--json"]))).expect("JSON");
+    let measured = &json["measured"][0];
+    assert_eq!((&measured["file"], &measured["shape"]), (&path(&file).into(), &"96x320".into()));
+    let candidates = measured["cases"][0]["candidates"].as_array().expect("a list");
+    let picked: Vec<_> = candidates.iter().filter(|row| row["picked"] == true).collect();
+    let [picked] = picked[..] else { panic!("{candidates:?}") };
+    assert!(json["kernels"].as_array().expect("a list").iter().any(|row| row["kernel"] == picked["candidate"]));
+    assert!(candidates.iter().all(|row| row["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0)));
+    assert!(measured["pruned"].as_array().expect("a list").iter().all(|row| row["why"].is_string()));
+
+    // The same file, as one of a folder of results.
+    let folder = path(file.parent().expect("a folder"));
+    let given = run(&["kernels", "-t", "1", "--explain", "96x320", "--results", folder]);
+    assert!(!stdout(&given).contains("tuned here") && stdout(&given).contains("roofline"));
+    let missing = run(&["kernels", "--explain", "96x320", "--results", "/nowhere"]);
+    assert!(refusal(&missing).contains("/nowhere"));
+}
+
+#[test]
+fn own_results_that_are_damaged_are_named_and_no_obstacle() {
+    let (folder, file) = cached();
+    let text = std::fs::read_to_string(&file).expect("read");
+    std::fs::write(&file, &text[..text.len() / 2]).expect("cut short");
+    let output = tritune(&["kernels", "--explain", "96x320"]).env("XDG_CACHE_HOME", folder.path()).output();
+    let text = stdout(&output.expect("it runs"));
+    let note = text.lines().find(|line| line.contains("passed over")).expect("a note");
+    assert!(note.contains(path(&file)) && note.contains("`tritune tune`"), "{note}");
+    assert!(!text.contains("tuned here"), "{text}");
+    let demo = tritune(&["run", "--demo", "-p", "It was", "-n", "8", "--temp", "0"]);
+    let output = { demo }.env("XDG_CACHE_HOME", folder.path()).output();
+    assert!(stdout(&output.expect("it runs")).starts_with(" a very unfortunate one."));
+}
+
 #[test]
 fn every_cell_of_the_matrix_is_listed_and_no_kernel_is_wrong() {
     let json: serde_json::Value = serde_json::from_str(&stdout(&run(&["kernels", "--json"]))).expect("JSON");
@@ -272,6 +346,7 @@ fn wrong_usage_exits_with_2() {
         &["run", "--demo", "-p", "x", "-n", "-1"],
         &["bench", "--demo", "-o", "xml"],
         &["kernels", "--explain", "12"],
+        &["kernels", "--results", "results"],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));

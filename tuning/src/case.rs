@@ -1,11 +1,16 @@
 //! One situation that a kernel is wanted for.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tritune_codegen::{KernelId, Op};
+use tritune_codegen::{KernelId, Layout, Op};
 
 use crate::shapes::Shape;
+
+/// Tokens that stand for a prompt: every mr of a space divides it, so that no kernel is charged for a tail that another
+/// one will compute.
+pub const PROMPT: usize = 240;
 
 /// What is measured and picked for: a product of this shape, for this many tokens, on this many threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,6 +61,25 @@ impl fmt::Display for Case {
     }
 }
 
+/// The candidates whose layouts serve as many operations as any does: a tensor is packed once, and its layout is to serve
+/// single tokens and prompts.
+pub fn partnered(candidates: Vec<KernelId>) -> Vec<KernelId> {
+    let ops =
+        |layout| -> BTreeSet<Op> { candidates.iter().filter(|id| id.layout() == layout).map(|id| id.op).collect() };
+    let most = candidates.iter().map(|id| ops(id.layout()).len()).max().unwrap_or(0);
+    candidates.iter().filter(|id| ops(id.layout()).len() == most).copied().collect()
+}
+
+/// The cases that every layout has candidates for. The others would decide for a layout by having no rival in it; what
+/// is asked of them at run time is served in pieces by the kernels of these.
+pub fn telling(cases: Vec<Case>, candidates: &[KernelId]) -> Vec<Case> {
+    let layouts = |suits: &dyn Fn(&KernelId) -> bool| -> BTreeSet<Layout> {
+        candidates.iter().filter(|kernel| suits(kernel)).map(KernelId::layout).collect()
+    };
+    let all = layouts(&|_| true).len();
+    cases.into_iter().filter(|case| layouts(&|kernel| case.suits(kernel)).len() == all).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +100,31 @@ mod tests {
         assert_eq!(cases[11].to_string(), "gemm 2560x640 m=128 threads=2");
         assert!(cases.iter().all(|case| kernels.iter().any(|kernel| case.suits(kernel))));
         assert!(!cases[0].suits(&kernels[1]), "a gemv of four tokens is no candidate for one");
+    }
+
+    fn ids(names: &[&str]) -> Vec<KernelId> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    /// A layout without a gemm neither wins nor costs the others their gemm cases.
+    #[test]
+    fn a_layout_without_a_partner_does_not_decide() {
+        let names = ["gemv_t200_1x16k64u1__avx2_mad", "gemv_t200_2x16k64u1__avx2_mad", "gemm_t200_2x16k64u1__avx2_mad"];
+        let lonely = "gemv_t200_1x32k64u1__avx2_lut";
+        let candidates = partnered(ids(&[&names[..], &[lonely]].concat()));
+        assert_eq!(candidates, ids(&names));
+        let shapes = ["640x2560".parse().unwrap()];
+        let cases = telling(Case::list(&shapes, &[1], &candidates, &[PROMPT]), &candidates);
+        assert_eq!(
+            cases.iter().map(|case| (case.op, case.m)).collect::<Vec<_>>(),
+            [(Op::Gemv, 1), (Op::Gemv, 2), (Op::Gemm, PROMPT)]
+        );
+        // With a second layout that serves both operations, two tokens tell nothing: it has no kernel for them.
+        let more = ["gemv_t200_1x8k64u1__avx2_mad", "gemm_t200_4x8k64u1__avx2_mad"];
+        let candidates = partnered(ids(&[&names[..], &more, &[lonely]].concat()));
+        let cases = telling(Case::list(&shapes, &[1], &candidates, &[PROMPT]), &candidates);
+        assert_eq!(cases.iter().map(|case| (case.op, case.m)).collect::<Vec<_>>(), [(Op::Gemv, 1), (Op::Gemm, PROMPT)]);
+        // Alone, it is what there is.
+        assert_eq!(partnered(ids(&[lonely])), ids(&[lonely]));
     }
 }

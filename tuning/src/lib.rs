@@ -11,6 +11,7 @@
 pub mod candidate;
 pub mod case;
 pub mod cost;
+pub mod explain;
 pub mod machine;
 pub mod menu;
 mod name;

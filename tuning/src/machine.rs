@@ -109,6 +109,16 @@ impl Machine {
         self.caches.iter().map(|cache| cache.bytes).max()
     }
 
+    /// The instruction sets that it runs, plainest first; none where it names one that is not known here, for nothing can
+    /// be said of its tier then.
+    pub fn tier(&self) -> Vec<Isa> {
+        let mut isas: Vec<Isa> =
+            self.isas.iter().map(|name| name.parse()).collect::<Result<_, _>>().unwrap_or_default();
+        isas.sort_unstable();
+        isas.dedup();
+        isas
+    }
+
     /// Whether it runs kernels for `isa`.
     pub fn runs(&self, isa: Isa) -> bool {
         self.isas.iter().any(|name| name == isa.name())
@@ -294,6 +304,9 @@ mod tests {
         let machine = Machine::detect([Isa::Avx2, Isa::Scalar, Isa::Avx2]);
         assert!(is_id(&machine.id), "{}", machine.id);
         assert_eq!(machine.isas, ["scalar", "avx2"]);
+        assert_eq!(machine.tier(), [Isa::Scalar, Isa::Avx2]);
+        let foreign = Machine { isas: vec!["scalar".into(), "avx10".into()], ..machine.clone() };
+        assert_eq!(foreign.tier(), [], "what is not known equals nothing");
         assert!(machine.runs(Isa::Avx2) && !machine.runs(Isa::Avx512Vnni));
         assert!(machine.cores >= 1);
         assert_eq!(machine, Machine::detect([Isa::Scalar, Isa::Avx2]), "a fingerprint does not change");

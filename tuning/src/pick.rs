@@ -3,7 +3,8 @@
 //! A tensor is packed once, so its gemv and its gemm must share a [`Layout`]; the fastest gemv and the fastest gemm may
 //! want different ones. [`choose`] therefore weighs whole layouts: for each case of a shape it takes the fastest kernel
 //! that reads the layout, divides its time by that of the fastest kernel of all, and adds these slowdowns up with
-//! [`Weighting`]. The layout with the least sum wins.
+//! [`Weighting`]. The layout with the least sum wins. [`predicted`] does the same with times that [`cost`](crate::cost)
+//! predicts.
 
 use std::collections::BTreeSet;
 
@@ -12,6 +13,7 @@ use tritune_codegen::{KernelId, Layout, Op, Schedule};
 
 use crate::candidate::{Candidate, schedule};
 use crate::case::Case;
+use crate::cost::{self, Roofline};
 use crate::results::{Sample, four_figures};
 use crate::shapes::Shape;
 use crate::stats::{Summary, USEFUL};
@@ -97,7 +99,7 @@ impl Default for Weighting {
     }
 }
 
-/// A measured candidate.
+/// A candidate with its time.
 #[derive(Clone, Copy)]
 struct Entry {
     case: Case,
@@ -120,20 +122,66 @@ pub fn choose(samples: &[Sample], defaults: &[KernelId], weighting: Weighting) -
             Some(Entry { case: sample.case, kernel: sample.kernel, summary: sample.summary()?, eliminated })
         })
         .collect();
+    settle(&entries, defaults, weighting, USEFUL)
+}
+
+/// Settles what [`choose`] would, had every one of `candidates` been measured in each of `cases` that it suits, and taken
+/// the time that `roofline` predicts. A default stays unless it is beaten by more than the prediction's error,
+/// [`cost::ERROR`]; a pick's times are predicted ones.
+pub fn predicted(
+    cases: &[Case],
+    candidates: &[KernelId],
+    defaults: &[KernelId],
+    roofline: &Roofline,
+    weighting: Weighting,
+) -> Vec<Pick> {
+    let entries: Vec<Entry> = cases
+        .iter()
+        .flat_map(|&case| {
+            candidates.iter().filter(move |kernel| case.suits(kernel)).filter_map(move |&kernel| {
+                let summary = Summary::of(&[roofline.seconds(&kernel, &case)])?;
+                Some(Entry { case, kernel, summary, eliminated: false })
+            })
+        })
+        .collect();
+    settle(&entries, defaults, weighting, cost::ERROR)
+}
+
+/// Tells each pick what the cost model alone, without defaults to fall back on, would have picked of the kernels in
+/// `samples`, and how long that took when it was measured.
+pub fn compare(picks: &mut [Pick], samples: &[Sample], roofline: &Roofline, weighting: Weighting) {
+    let cases: Vec<Case> = picks.iter().map(|pick| pick.case).collect();
+    let kernels: BTreeSet<KernelId> = samples.iter().map(|sample| sample.kernel).collect();
+    let kernels: Vec<KernelId> = kernels.into_iter().collect();
+    let predicted = predicted(&cases, &kernels, &[], roofline, weighting);
+    for pick in picks {
+        pick.analytic = predicted.iter().find(|other| other.case == pick.case).map(|other| other.kernel);
+        let is_it = |sample: &&Sample| {
+            sample.case == pick.case && pick.analytic.map(Candidate::from) == Some(sample.candidate())
+        };
+        let measured = samples.iter().find(is_it).and_then(Sample::summary);
+        pick.analytic_seconds = measured.map(|summary| four_figures(summary.mean));
+    }
+}
+
+/// The rule of [`choose`]; what beats a default by less than `useful` does not replace it.
+fn settle(entries: &[Entry], defaults: &[KernelId], weighting: Weighting, useful: f64) -> Vec<Pick> {
     let tensors: BTreeSet<(Shape, usize)> = entries.iter().map(|e| (e.case.shape, e.case.threads)).collect();
     let mut picks = Vec::new();
     for tensor in tensors {
         let of_tensor = entries.iter().filter(|e| (e.case.shape, e.case.threads) == tensor).copied().collect();
-        picks.extend(Contest { entries: of_tensor, defaults, weighting }.picks());
+        picks.extend(Contest { entries: of_tensor, defaults, weighting, useful }.picks());
     }
     picks
 }
 
-/// What was measured for one shape and number of threads.
+/// What is known of one shape and number of threads.
 struct Contest<'a> {
     entries: Vec<Entry>,
     defaults: &'a [KernelId],
     weighting: Weighting,
+    /// Relative differences below this are none.
+    useful: f64,
 }
 
 impl Contest<'_> {
@@ -159,7 +207,9 @@ impl Contest<'_> {
         let by_default = self.cases().iter().find_map(|case| self.default(case)).map(|kernel| kernel.layout());
         let default = rated.iter().find(|(layout, _)| Some(*layout) == by_default);
         match default {
-            Some((default, rating)) if rating.0 <= unserved && rating.1 <= slowdown * (1.0 + USEFUL) => Some(*default),
+            Some((default, rating)) if rating.0 <= unserved && rating.1 <= slowdown * (1.0 + self.useful) => {
+                Some(*default)
+            }
             _ => Some(best),
         }
     }
@@ -202,7 +252,7 @@ impl Contest<'_> {
         let measured = self.entries.iter().find(|entry| entry.case == *case && Some(entry.kernel) == default);
         let stays = |entry: &&Entry| {
             let noise = 2.0 * entry.summary.error.hypot(fastest.summary.error);
-            let margin = if noise.is_finite() { USEFUL.max(noise) } else { USEFUL };
+            let margin = if noise.is_finite() { self.useful.max(noise) } else { self.useful };
             let near = entry.summary.mean <= fastest.summary.mean * (1.0 + margin);
             !entry.eliminated && entry.kernel.layout() == layout && near
         };
@@ -317,6 +367,54 @@ mod tests {
         let picks = choose(&all, &[], Weighting::default());
         assert_eq!(names(&picks), [WIDE, NARROW].concat());
         assert_eq!(picks.iter().map(|pick| pick.case.threads).collect::<Vec<_>>(), [1, 1, 2, 2]);
+    }
+
+    /// What the model alone makes of the default menu's own kernels and of these.
+    fn analytic(shape: &str, candidates: &[&str], defaults: &[&str]) -> Vec<String> {
+        let shape = [shape.parse().unwrap()];
+        let candidates = ids(&[defaults, candidates].concat());
+        let cases = Case::list(&shape, &[2], &candidates, &[240]);
+        let picks = predicted(&cases, &candidates, &ids(defaults), &Roofline::default(), Weighting::default());
+        assert!(picks.iter().all(|pick| pick.error.is_none() && pick.seconds > 0.0 && pick.default.is_some()));
+        names(&picks)
+    }
+
+    #[test]
+    fn predictions_keep_the_defaults_unless_they_are_sure() {
+        // A sixth fewer bytes, and half a panel of padding, are within the error.
+        let t167 = ["gemv_t167_1x64k48u2__avx512vnni_lut", "gemm_t167_4x64k48u1__avx512vnni_dot"];
+        assert_eq!(analytic("2560x2560", &[&NARROW[..], &t167].concat(), &WIDE), WIDE);
+        assert_eq!(analytic("208x2560", &NARROW, &WIDE), WIDE);
+        // Half of the default's panel would be padding.
+        assert_eq!(analytic("16x25600", &NARROW, &WIDE), NARROW);
+        // Within a layout, a single chain of products is known to be slow.
+        let slow = ["gemv_t200_1x8k64u1__avxvnni_dot", "gemm_t200_4x8k64u1__avxvnni_dot"];
+        let quick = "gemv_t200_1x8k64u4__avxvnni_dot";
+        assert_eq!(analytic("2560x2560", &[quick], &slow), [quick, slow[1]]);
+    }
+
+    #[test]
+    fn picks_are_told_what_the_model_would_have_picked() {
+        let samples = samples([1.0, 10.0, 0.9, 12.0]);
+        let mut picks = choose(&samples, &[], Weighting::default());
+        compare(&mut picks, &samples, &Roofline::default(), Weighting::default());
+        for (pick, sample) in picks.iter().zip(&samples[2..]) {
+            assert_eq!((pick.analytic, pick.analytic_seconds), (Some(sample.kernel), Some(sample.times[1])));
+        }
+        // What it would pick was not measured, or failed.
+        let mut failed = samples.clone();
+        failed[2].failed = Some("wrong".into());
+        compare(&mut picks, &failed, &Roofline::default(), Weighting::default());
+        assert_eq!((picks[0].analytic, picks[0].analytic_seconds), (Some(samples[2].kernel), None));
+        assert!(picks[1].analytic_seconds.is_some());
+    }
+
+    #[test]
+    fn nothing_is_predicted_of_nothing() {
+        let (case, roofline) = (case(Op::Gemv, 1), Roofline::default());
+        assert_eq!(predicted(&[], &ids(&NARROW), &[], &roofline, Weighting::default()), []);
+        assert_eq!(predicted(&[case], &[], &[], &roofline, Weighting::default()), []);
+        assert_eq!(predicted(&[case], &ids(&NARROW[1..]), &[], &roofline, Weighting::default()), []);
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! What a search has found, for a person to read.
 
+use std::fmt;
+
+use crate::cost::{Accuracy, accuracy};
+use crate::pick::Pick;
 use crate::results::Results;
 
 /// The columns, and whether numbers stand in them, which are set to the right.
-const COLUMNS: [(&str, bool); 10] = [
+const COLUMNS: &[(&str, bool)] = &[
     ("shape", false),
     ("threads", true),
     ("op", false),
@@ -19,14 +23,14 @@ const COLUMNS: [(&str, bool); 10] = [
 /// The picks of a results file as a table: one line each, columns aligned. `±` is the standard error of the tuned time,
 /// and a ratio above 1 is what tuning has gained.
 pub fn table(results: &Results) -> String {
-    let mut rows: Vec<[String; COLUMNS.len()]> = vec![COLUMNS.map(|(head, _)| head.into())];
+    let mut rows = Vec::new();
     for pick in &results.picks {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
         let kernel = match pick.default {
             Some(default) if default == pick.kernel => "(default)".into(),
             _ => pick.kernel.to_string(),
         };
-        rows.push([
+        rows.push(vec![
             pick.case.shape.to_string(),
             pick.case.threads.to_string(),
             pick.case.op.to_string(),
@@ -39,22 +43,100 @@ pub fn table(results: &Results) -> String {
             or_dash(pick.ratio().map(|ratio| format!("{ratio:.2}"))),
         ]);
     }
-    aligned(&rows)
+    aligned(COLUMNS, &rows)
 }
 
-fn microseconds(seconds: f64) -> String {
+/// By how many times kernels take as long as the fastest that was measured for their case.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Regret {
+    /// Cases in which they were measured.
+    pub cases: usize,
+    /// The mean over these.
+    pub mean: f64,
+    /// The largest.
+    pub worst: f64,
+}
+
+impl Regret {
+    /// `None` where there is no case.
+    fn of(regrets: impl Iterator<Item = f64>) -> Option<Regret> {
+        let (cases, sum, worst) =
+            regrets.fold((0, 0.0, 0.0f64), |(cases, sum, worst), regret| (cases + 1, sum + regret, worst.max(regret)));
+        (cases > 0).then(|| Regret { cases, mean: sum / cases as f64, worst })
+    }
+}
+
+/// What is lost by three ways to choose kernels; absent where none of their kernels was measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Regrets {
+    /// The menu chosen by hand.
+    pub default: Option<Regret>,
+    /// The cost model alone.
+    pub analytic: Option<Regret>,
+    /// Measuring.
+    pub tuned: Option<Regret>,
+}
+
+impl Regrets {
+    /// Over all cases of a results file.
+    pub fn of(results: &Results) -> Regrets {
+        let regret = |seconds: fn(&Pick) -> Option<f64>| {
+            Regret::of(results.picks.iter().filter_map(|pick| Some(seconds(pick)? / pick.best_seconds())))
+        };
+        Regrets {
+            default: regret(|pick| pick.default_seconds),
+            analytic: regret(|pick| pick.analytic_seconds),
+            tuned: regret(|pick| Some(pick.seconds)),
+        }
+    }
+}
+
+/// A table: a line for each way to choose.
+impl fmt::Display for Regrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const COLUMNS: &[(&str, bool)] = &[("regret of", false), ("cases", true), ("mean", true), ("worst", true)];
+        let ways = [("the default menu", self.default), ("the analytic model", self.analytic), ("tuning", self.tuned)];
+        let rows: Vec<Vec<String>> = ways
+            .into_iter()
+            .map(|(way, regret)| match regret {
+                Some(Regret { cases, mean, worst }) => {
+                    vec![way.into(), cases.to_string(), format!("{mean:.2}"), format!("{worst:.2}")]
+                }
+                None => [way, "0", "-", "-"].map(String::from).into(),
+            })
+            .collect();
+        f.write_str(&aligned(COLUMNS, &rows))
+    }
+}
+
+/// How far the cost model's times are from those of a results file: a line for each operation.
+pub fn error_of_model(results: &Results) -> String {
+    let line = |Accuracy { op, samples, bias, spread }: &Accuracy| {
+        let spread = spread * 100.0;
+        format!(
+            "{op}: predicted times are {bias:.2} of those measured (geometric mean, {samples} samples); that aside, half of \
+             them are within {spread:.0} %\n"
+        )
+    };
+    accuracy(results).iter().map(line).collect()
+}
+
+pub(crate) fn microseconds(seconds: f64) -> String {
     let micros = seconds * 1e6;
     if micros < 100.0 { format!("{micros:.1}") } else { format!("{micros:.0}") }
 }
 
-/// Rows with each column as wide as its widest cell, two spaces apart.
-fn aligned(rows: &[[String; COLUMNS.len()]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; COLUMNS.len()] = std::array::from_fn(width);
+/// A head and rows with each column as wide as its widest cell, two spaces apart. A column is its head, and whether numbers
+/// stand in it, which are set to the right.
+pub fn aligned(columns: &[(&str, bool)], rows: &[Vec<String>]) -> String {
+    let head: Vec<String> = columns.iter().map(|(head, _)| (*head).into()).collect();
+    let lines = || std::iter::once(&head).chain(rows);
+    let width = |column: usize| lines().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns.len()).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(widths).zip(COLUMNS).map(|((cell, width), (_, is_number))| {
-            if is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+    for row in lines() {
+        let cells = row.iter().zip(&widths).zip(columns).map(|((cell, &width), (_, is_number))| {
+            if *is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
         });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
@@ -87,5 +169,38 @@ shape      threads  op      m  default                               tuned      
         let table = table(&results);
         let line = table.lines().nth(1).unwrap();
         assert_eq!(line.split_whitespace().filter(|word| *word == "-").count(), 4, "{table}");
+    }
+
+    #[test]
+    fn regrets_are_over_the_best_of_each_case() {
+        let mut results = example();
+        // The first pick is the best of its case, the second a tenth slower than the best.
+        results.picks[0].analytic = results.picks[0].default;
+        results.picks[0].analytic_seconds = Some(2.5e-4);
+        results.picks[1].regret = 1.1;
+        let Regrets { default, analytic, tuned } = Regrets::of(&results);
+        let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-9;
+        let regret = default.unwrap();
+        assert!(regret.cases == 2 && close(regret.mean, 1.15) && close(regret.worst, 1.2), "{regret:?}");
+        assert_eq!(analytic, Some(Regret { cases: 1, mean: 2.0, worst: 2.0 }));
+        assert!(close(tuned.unwrap().mean, 1.05));
+        let expected = "\
+regret of           cases  mean  worst
+the default menu        2  1.15   1.20
+the analytic model      1  2.00   2.00
+tuning                  2  1.05   1.10
+";
+        assert_eq!(Regrets::of(&results).to_string(), expected);
+        results.picks.clear();
+        assert_eq!(Regrets::of(&results), Regrets { default: None, analytic: None, tuned: None });
+        assert_eq!(Regrets::of(&results).to_string().matches('-').count(), 6);
+    }
+
+    #[test]
+    fn the_error_of_the_model_is_a_line_an_operation() {
+        let text = error_of_model(&example());
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.starts_with("gemv: predicted times are ") && text.contains("2 samples"), "{text}");
+        assert!(text.contains("\ngemm: ") && !text.contains("NaN"), "{text}");
     }
 }

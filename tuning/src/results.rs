@@ -26,6 +26,9 @@ pub const SCHEMA: i64 = 2;
 /// Larger files are no results: a full search writes some hundred kilobytes.
 const SIZE_LIMIT: u64 = 64 << 20;
 
+/// What writes a results file anew.
+const COMMANDS: &str = "`cargo xtask tune`, or `tritune tune` without the sources";
+
 const HEADER: &str = "# Measured by `cargo xtask tune`, which renews it; times are in seconds.\n\n";
 
 /// One results file.
@@ -116,6 +119,19 @@ pub struct Tail {
     pub gemm: f64,
 }
 
+/// What a matrix is to be computed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// The weight matrix.
+    pub shape: Shape,
+    /// Threads that share the work.
+    pub threads: usize,
+    /// One for each operation and number of tokens that the kernel is for, all of one layout.
+    pub candidates: Vec<Candidate>,
+    /// So many tokens or more that are left over go to one pass of the gemm; absent where that was not measured.
+    pub crossover: Option<usize>,
+}
+
 /// One candidate's measurements in one case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
@@ -181,7 +197,7 @@ pub enum ResultsError {
         path: PathBuf,
     },
     /// The file is not TOML of this schema.
-    #[error("{} is not a results file: {source}renew it with `cargo xtask tune`", path.display())]
+    #[error("{} is not a results file: {source}renew it with {COMMANDS}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
@@ -190,7 +206,7 @@ pub enum ResultsError {
     },
     /// The file is of another version.
     #[error(
-        "{} was written by schema {found}, this tritune reads {SCHEMA}; renew it with `cargo xtask tune`",
+        "{} was written by schema {found}, this tritune reads {SCHEMA}; renew it with {COMMANDS}",
         path.display()
     )]
     Schema {
@@ -200,7 +216,7 @@ pub enum ResultsError {
         found: i64,
     },
     /// The file contradicts itself.
-    #[error("{} cannot be believed: {what}; renew it with `cargo xtask tune`", path.display())]
+    #[error("{} cannot be believed: {what}; renew it with {COMMANDS}", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -210,7 +226,7 @@ pub enum ResultsError {
     /// Kernels have changed since they were measured.
     #[error(
         "the results for {machine} were measured with other kernels than today's ({}); renew them with \
-         `cargo xtask tune`",
+         {COMMANDS}",
         names(kernels)
     )]
     Stale {
@@ -354,6 +370,27 @@ impl Results {
         self.picks.iter().map(|pick| pick.kernel)
     }
 
+    /// The picks, together for each shape and number of threads.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let mut tensors: Vec<Tensor> = Vec::new();
+        for pick in &self.picks {
+            let (shape, threads) = (pick.case.shape, pick.case.threads);
+            let at = tensors.iter().position(|tensor| (tensor.shape, tensor.threads) == (shape, threads));
+            let at = at.unwrap_or_else(|| {
+                let crossover = self.crossover(shape, threads);
+                tensors.push(Tensor { shape, threads, candidates: Vec::new(), crossover });
+                tensors.len() - 1
+            });
+            let candidates = &mut tensors[at].candidates;
+            let serves = |kernel: KernelId| (kernel.op, kernel.tile.mr);
+            if !candidates.iter().any(|known| serves(known.kernel) == serves(pick.kernel)) {
+                candidates.push(Candidate { kernel: pick.kernel, schedule: pick.schedule });
+            }
+        }
+        tensors.sort_by_key(|tensor| (tensor.shape, tensor.threads));
+        tensors
+    }
+
     /// The sample of a candidate in a case.
     pub fn sample(&self, case: &Case, candidate: impl Into<Candidate>) -> Option<&Sample> {
         let candidate = candidate.into();
@@ -456,13 +493,17 @@ impl Pick {
         if let Some(error) = self.error.filter(|error| !(error.is_finite() && *error >= 0.0)) {
             return Err(format!("a relative error is at least 0 and finite, not {error}"));
         }
-        if let Some(seconds) = self.default_seconds {
-            positive("a default kernel's time", seconds)?;
-        }
-        if let Some(default) = self.default {
-            valid_case(&self.case, &default)?;
-        } else if self.default_seconds.is_some() {
-            return Err(format!("in {} no default kernel is named, but its time", self.case));
+        for (who, kernel, seconds) in
+            [("default", self.default, self.default_seconds), ("analytic", self.analytic, self.analytic_seconds)]
+        {
+            if let Some(seconds) = seconds {
+                positive(&format!("the {who} kernel's time"), seconds)?;
+            }
+            if let Some(kernel) = kernel {
+                valid_case(&self.case, &kernel)?;
+            } else if seconds.is_some() {
+                return Err(format!("in {} no {who} kernel is named, but its time", self.case));
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! [`Kernel::detect`] finds that this machine can run it; the [`Runnable`] that it returns is the only thing that can be
 //! called, in one place, [`Runnable::products`].
 
+mod cache;
 mod generated;
 mod lane;
 mod lines;
@@ -15,9 +16,10 @@ mod selection;
 pub mod self_check;
 mod tables;
 
+pub use cache::results_cache;
 pub use generated::KERNELS;
 pub use packed::{MAX_K, PackError, Packed};
-pub use picks::{Pick, Picks};
+pub use picks::{Kinship, Pick, Picks};
 pub use runnable::{Args, CallError, Kernel, Runnable, Tokens};
 pub use selection::{Choice, Force, Selection, SelectionError, Source};
 

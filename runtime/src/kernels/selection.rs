@@ -1,12 +1,16 @@
-//! Which kernels compute a matrix: what is forced, else what was tuned here, else the default of the best instruction set.
+//! Which kernels compute a matrix: what is forced; else what was tuned on this machine, on one of its microarchitecture, or
+//! on one of its instruction sets; else the default of the best instruction set, unless the analytic model is sure of better.
 
 use std::fmt;
 use std::str::FromStr;
 
 use tritune_codegen::{Isa, KernelId, Layout, Method, NameError, Op, Schedule};
+use tritune_tuning::case::{self, Case, PROMPT};
+use tritune_tuning::pick::{self, Weighting};
+use tritune_tuning::shapes::Shape;
 
 use super::generated::{DEFAULTS, KERNELS};
-use super::picks::Picks;
+use super::picks::{Found, Kinship, Picks};
 use super::runnable::{Kernel, Runnable};
 use super::self_check;
 
@@ -53,11 +57,17 @@ pub struct Selection {
 pub enum Source {
     /// Asked for.
     Forced(Force),
-    /// Measured on a machine, for this shape.
+    /// Measured.
     Tuned {
         /// The machine's name, which is its results file's.
         machine: String,
+        /// What it is to this one.
+        kinship: Kinship,
+        /// The nearest shape that was measured, where this one was not.
+        nearest: Option<Shape>,
     },
+    /// Predicted to be faster than the defaults, by more than predictions are wrong.
+    Analytic,
     /// The default menu of an instruction set.
     Default(Isa),
 }
@@ -66,7 +76,14 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Forced(force) => write!(f, "forced: {force}"),
-            Source::Tuned { machine } => write!(f, "tuned on {machine}"),
+            Source::Tuned { machine, kinship, nearest } => {
+                match kinship {
+                    Kinship::Same => write!(f, "tuned here, on {machine}")?,
+                    kin => write!(f, "tuned on {machine}, {kin}")?,
+                }
+                nearest.map_or(Ok(()), |shape| write!(f, ", for {shape}, the nearest shape measured"))
+            }
+            Source::Analytic => write!(f, "analytic model: sure to be faster than the default"),
             Source::Default(isa) => write!(f, "default of {isa}"),
         }
     }
@@ -78,12 +95,24 @@ struct Menu {
     /// All of one layout, and how each is run.
     kernels: Vec<(KernelId, Schedule)>,
     crossover: Option<usize>,
+    /// Why none of it is to be used.
+    unfit: Option<String>,
 }
 
 impl Menu {
+    /// What was measured, for a matrix whose layout must do as `fits` says.
+    fn tuned(found: Found<'_>, fits: impl Fn(KernelId) -> Result<(), String>) -> Self {
+        let Found { pick, kinship, is_exact } = found;
+        let nearest = (!is_exact).then_some(Shape { n: pick.n, k: pick.k });
+        let source = Source::Tuned { machine: pick.machine.to_string(), kinship, nearest };
+        let why = pick.kernels.iter().find_map(|(id, _)| fits(*id).err());
+        let unfit = why.map(|why| format!("what was {source}: {why}"));
+        Menu { source, kernels: pick.kernels.to_vec(), crossover: pick.crossover, unfit }
+    }
+
     fn untuned(source: Source, kernels: impl IntoIterator<Item = KernelId>) -> Self {
         let kernels = kernels.into_iter().map(|id| (id, Schedule::default())).collect();
-        Menu { source, kernels, crossover: None }
+        Menu { source, kernels, crossover: None, unfit: None }
     }
 }
 
@@ -152,7 +181,8 @@ impl Choice {
 }
 
 impl Selection {
-    /// The policy for plans that run on `threads` threads: `force` if given, else what was measured, else defaults.
+    /// The policy for plans that run on `threads` threads: `force` if given, else what was measured, else what is sure to be
+    /// faster than the defaults, else those.
     ///
     /// # Errors
     /// Where what is forced is not compiled in, or this machine cannot run it.
@@ -205,14 +235,18 @@ impl Selection {
     /// # Errors
     /// Where a forced kernel does not fit the matrix or fails its self-check, or no kernel is left.
     pub fn choose(&self, n: usize, k: usize, block: usize) -> Result<Choice, SelectionError> {
-        let mut notes = Vec::new();
+        let mut notes = self.picks.notes().to_vec();
         if let Some(Force::Kernel(kernel)) = self.force
             && !kernel.layout().keeps_apart(k, block)
         {
             let why = format!("its layout {} does not keep blocks of {block} columns apart", kernel.layout());
             return Err(SelectionError::Forced { kernel, why });
         }
-        for Menu { source, kernels: menu, crossover } in self.menus(n, k, block, &mut notes) {
+        for Menu { source, kernels: menu, crossover, unfit } in self.menus(n, k, block) {
+            if let Some(why) = unfit {
+                notes.push(why);
+                continue;
+            }
             let mut kernels = Vec::new();
             for &(id, schedule) in &menu {
                 match self.prove(id) {
@@ -239,31 +273,46 @@ impl Selection {
     }
 
     /// Candidate menus, most wanted first; the kernels of one share a layout that keeps blocks apart.
-    fn menus(&self, n: usize, k: usize, block: usize, notes: &mut Vec<String>) -> Vec<Menu> {
-        let fits = |id: &KernelId| id.layout().keeps_apart(k, block);
-        let isas = self.isas();
-        let mut menus = Vec::new();
-        if let Some(Force::Kernel(id)) = self.force {
-            return vec![Menu::untuned(Source::Forced(Force::Kernel(id)), [id])];
-        }
-        if self.force.is_none()
-            && let Some(pick) = self.picks.find(n, k, self.threads)
-        {
-            let machine = pick.machine;
-            match pick.kernels.iter().all(|(id, _)| fits(id)) {
-                true => menus.push(Menu {
-                    source: Source::Tuned { machine: machine.into() },
-                    kernels: pick.kernels.into(),
-                    crossover: pick.crossover,
-                }),
-                false => notes.push(format!("what was tuned on {machine} does not keep blocks of {block} apart")),
+    fn menus(&self, n: usize, k: usize, block: usize) -> Vec<Menu> {
+        match self.force {
+            Some(Force::Kernel(id)) => vec![Menu::untuned(Source::Forced(Force::Kernel(id)), [id])],
+            Some(Force::Isa(_)) => self.chosen_by_hand(k, block),
+            None => {
+                let (mut menus, by_hand) = (self.tuned(n, k, block), self.chosen_by_hand(k, block));
+                menus.extend(self.analytic(n, k, block, &by_hand));
+                menus.extend(by_hand);
+                menus
             }
         }
+    }
+
+    /// What was measured; of picks that name the same kernels, the first.
+    fn tuned(&self, n: usize, k: usize, block: usize) -> Vec<Menu> {
+        let fits = |id: KernelId| {
+            if !id.layout().keeps_apart(k, block) {
+                return Err(format!("{id} does not keep blocks of {block} columns apart"));
+            }
+            self.kernel(id).map(|_| ())
+        };
+        let mut menus: Vec<Menu> = Vec::new();
+        for found in self.picks.find(n, k, self.threads) {
+            if menus.iter().all(|menu| menu.kernels != *found.pick.kernels) {
+                menus.push(Menu::tuned(found, fits));
+            }
+        }
+        menus
+    }
+
+    /// The default of each instruction set; then, for what no default fits, all kernels of the first layout that keeps the
+    /// blocks apart.
+    fn chosen_by_hand(&self, k: usize, block: usize) -> Vec<Menu> {
+        let fits = |id: &KernelId| id.layout().keeps_apart(k, block);
+        let isas = self.isas();
         let source = |isa| self.force.map_or(Source::Default(isa), Source::Forced);
+        let mut menus = Vec::new();
         for isa in &isas {
             menus.push(Menu::untuned(source(*isa), DEFAULTS.iter().copied().filter(|id| id.isa == *isa && fits(id))));
         }
-        // What no default fits: all kernels of the first layout that keeps the blocks apart.
         for isa in &isas {
             let own = || self.table.iter().map(|kernel| kernel.id).filter(|id| id.isa == *isa);
             if let Some(layout) = own().find(fits).map(|id| id.layout()) {
@@ -271,6 +320,19 @@ impl Selection {
             }
         }
         menus
+    }
+
+    /// What the analytic model picks of all that is compiled in; none where it leaves what was chosen by hand as it is.
+    fn analytic(&self, n: usize, k: usize, block: usize, by_hand: &[Menu]) -> Option<Menu> {
+        let fits = |id: &KernelId| id.layout().keeps_apart(k, block) && id.detected();
+        let candidates = case::partnered(self.table.iter().map(|kernel| kernel.id).filter(fits).collect());
+        let by_hand = by_hand.iter().flat_map(|menu| &menu.kernels).map(|(id, _)| *id);
+        let defaults: Vec<KernelId> = by_hand.filter(|id| candidates.contains(id)).collect();
+        let cases = Case::list(&[Shape { n, k }], &[self.threads], &candidates, &[PROMPT]);
+        let cases = case::telling(cases, &candidates);
+        let picks = pick::predicted(&cases, &candidates, &defaults, self.picks.roofline(), Weighting::default());
+        let is_sure = picks.iter().any(|pick| Some(pick.kernel) != pick.default);
+        is_sure.then(|| Menu::untuned(Source::Analytic, picks.into_iter().map(|pick| pick.kernel)))
     }
 
     /// Adds, for the tokens that kernels leave over, others of their layout for fewer tokens than their widest: of the most
@@ -296,11 +358,16 @@ impl Selection {
 
     /// A kernel that is compiled in, runs here, and has passed its self-check.
     fn prove(&self, id: KernelId) -> Result<Runnable, String> {
-        let kernel = self.table.iter().find(|kernel| kernel.id == id);
-        let kernel = kernel.ok_or_else(|| format!("kernel {id} is not compiled in"))?;
-        let kernel = kernel.detect().ok_or_else(|| lacking(id))?;
+        let kernel = self.kernel(id)?;
         self_check::check(&kernel).map_err(|fault| fault.to_string())?;
         Ok(kernel)
+    }
+
+    /// A kernel that is compiled in and runs here.
+    fn kernel(&self, id: KernelId) -> Result<Runnable, String> {
+        let kernel = self.table.iter().find(|kernel| kernel.id == id);
+        let kernel = kernel.ok_or_else(|| format!("kernel {id} is not compiled in"))?;
+        kernel.detect().ok_or_else(|| lacking(id))
     }
 }
 
@@ -357,8 +424,11 @@ pub enum SelectionError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::picks::Pick;
+    use super::super::picks::tests::{machine, pick};
     use super::super::runnable::Args;
     use super::*;
+    use tritune_tuning::machine::Machine;
 
     /// A kernel that computes nothing.
     unsafe fn idle(_: &Args) {}
@@ -378,15 +448,17 @@ mod tests {
 
     /// What was measured on this machine, on one thread, for one shape.
     fn picked(n: usize, k: usize, kernels: &[(KernelId, Schedule)], crossover: Option<usize>) -> Picks {
-        let kernels = Vec::leak(kernels.to_vec());
-        Picks::from_iter([&*Box::leak(Box::new(super::super::Pick {
-            machine: "here",
-            n,
-            k,
-            threads: 1,
-            kernels,
-            crossover,
-        }))])
+        let here = machine("here", "new");
+        let kernels = kernels.to_vec().into();
+        Picks::new(&here, Ok(None), &[Pick { k, kernels, crossover, ..pick(&here, n, 1, &[]) }])
+    }
+
+    /// Some kernels that this machine runs.
+    fn some(count: usize) -> Vec<KernelId> {
+        let here = KERNELS.iter().filter(|kernel| kernel.id.detected());
+        let some: Vec<KernelId> = here.map(|kernel| kernel.id).take(count).collect();
+        assert_eq!(some.len(), count);
+        some
     }
 
     /// What a single token is computed with where nothing is forced or measured.
@@ -432,14 +504,14 @@ mod tests {
     fn forced_kernels_and_instruction_sets_are_used() {
         for kernel in KERNELS.iter().filter(|kernel| kernel.detect().is_some()) {
             let force = Force::Kernel(kernel.id);
-            let choice = Selection::new(Some(force), 1).unwrap().choose(100, 300, 300).unwrap();
+            let choice = selection(KERNELS, Some(force)).choose(100, 300, 300).unwrap();
             assert_eq!(choice.layout(), kernel.id.layout());
             let tokens = usize::from(kernel.id.tile.mr);
             assert_eq!(choice.kernel(tokens).id(), kernel.id, "for {tokens} tokens");
             assert_eq!(choice.source, Source::Forced(force));
         }
         for isa in Isa::here() {
-            let choice = Selection::new(Some(Force::Isa(isa)), 1).unwrap().choose(100, 300, 300).unwrap();
+            let choice = selection(KERNELS, Some(Force::Isa(isa))).choose(100, 300, 300).unwrap();
             assert!(choice.kernels().iter().any(|kernel| kernel.id().isa == isa));
             assert!(choice.kernels().iter().all(|kernel| isa.extends(kernel.id().isa)));
         }
@@ -463,9 +535,110 @@ mod tests {
         let isa = DEFAULTS.iter().find(|id| id.isa.detected()).unwrap().isa;
         let selection = Selection::of(KERNELS, None, 1, picked(100, 300, &[(slow, schedule)], None)).unwrap();
         let tuned = selection.choose(100, 300, 300).unwrap();
-        assert_eq!(tuned.source, Source::Tuned { machine: "here".into() });
+        assert_eq!(tuned.source.to_string(), "tuned here, on here");
         assert_eq!((tuned.kernel(1).id(), tuned.kernel(1).schedule()), (slow, schedule));
-        assert_eq!(selection.choose(101, 300, 300).unwrap().source, Source::Default(isa));
+        let near = selection.choose(101, 300, 300).unwrap();
+        assert_eq!(near.source.to_string(), "tuned here, on here, for 100x300, the nearest shape measured");
+        assert_eq!((near.kernel(1).id(), near.kernel(1).schedule()), (slow, schedule));
+        assert_eq!(selection.choose(201, 300, 300).unwrap().source, Source::Default(isa));
+    }
+
+    /// Each source in turn, once those before it are gone.
+    #[test]
+    fn sources_come_in_order() {
+        let here = machine("here", "new");
+        let (sibling, cousin) = (machine("sibling", "new"), machine("cousin", "old"));
+        let stranger =
+            Machine { isas: vec!["scalar".into(), "amx".into(), "neon".into()], ..machine("stranger", "old") };
+        let ids = some(6);
+        let of = |machine: &Machine, n, at: usize| pick(machine, n, 1, &ids[at..=at]);
+        // Listed backwards, for order is not where they stand.
+        let mut picks = vec![
+            of(&stranger, 100, 0),
+            of(&cousin, 120, 5),
+            of(&cousin, 100, 4),
+            of(&sibling, 110, 3),
+            of(&sibling, 100, 2),
+            of(&here, 150, 1),
+            of(&here, 100, 0),
+        ];
+        for (source, kernel) in [
+            ("tuned here, on here", 0),
+            ("tuned here, on here, for 150x64, the nearest shape measured", 1),
+            ("tuned on sibling, a machine of the same microarchitecture", 2),
+            ("tuned on sibling, a machine of the same microarchitecture, for 110x64, the nearest shape measured", 3),
+            ("tuned on cousin, a machine of the same instruction sets", 4),
+            ("tuned on cousin, a machine of the same instruction sets, for 120x64, the nearest shape measured", 5),
+        ] {
+            let selection = Selection::of(KERNELS, None, 1, Picks::new(&here, Ok(None), &picks)).unwrap();
+            let choice = selection.choose(100, 64, 64).unwrap();
+            assert_eq!((choice.source.to_string().as_str(), choice.notes.len()), (source, 0));
+            assert!(choice.kernels().iter().any(|known| known.id() == ids[kernel]), "{source}");
+            let forced = Selection::of(KERNELS, Some(Force::Isa(Isa::Scalar)), 1, Picks::new(&here, Ok(None), &picks));
+            assert_eq!(forced.unwrap().choose(100, 64, 64).unwrap().source.to_string(), "forced: scalar");
+            picks.pop();
+        }
+        assert_eq!(picks.len(), 1);
+        let selection = Selection::of(KERNELS, None, 1, Picks::new(&here, Ok(None), &picks)).unwrap();
+        let choice = selection.choose(100, 64, 64).unwrap();
+        assert!(matches!(choice.source, Source::Default(_) | Source::Analytic), "{}", choice.source);
+    }
+
+    #[test]
+    fn picks_that_cannot_be_run_are_passed_over_with_a_note() {
+        let here = machine("here", "new");
+        let absent: KernelId = "gemv_t200_7x24k16u1__scalar_dot".parse().unwrap();
+        let good = some(1);
+        let picks = [pick(&here, 100, 1, &[good[0], absent]), pick(&machine("sibling", "new"), 100, 1, &good)];
+        let selection = Selection::of(KERNELS, None, 1, Picks::new(&here, Ok(None), &picks)).unwrap();
+        let choice = selection.choose(100, 64, 64).unwrap();
+        assert!(choice.source.to_string().contains("sibling"), "{}", choice.source);
+        let [note] = &choice.notes[..] else { panic!("{:?}", choice.notes) };
+        assert!(note.contains("tuned here") && note.contains(&absent.to_string()), "{note}");
+        // Another machine's instruction set.
+        if let Some(other) = KERNELS.iter().find(|kernel| !kernel.id.detected()) {
+            let picks = [pick(&machine("sibling", "new"), 100, 1, &[other.id])];
+            let selection = Selection::of(KERNELS, None, 1, Picks::new(&here, Ok(None), &picks)).unwrap();
+            let choice = selection.choose(100, 64, 64).unwrap();
+            assert!(!choice.source.to_string().contains("tuned"), "{}", choice.source);
+            assert!(choice.notes[0].contains("lacks"), "{:?}", choice.notes);
+        }
+    }
+
+    #[test]
+    fn results_that_could_not_be_read_are_noted_in_every_choice() {
+        let picks = Picks::new(&machine("here", "new"), Err("m.toml is damaged".into()), &[]);
+        for force in [None, Some(Force::Isa(Isa::Scalar))] {
+            let selection = Selection::of(KERNELS, force, 1, picks.clone()).unwrap();
+            for n in [100, 200] {
+                assert_eq!(selection.choose(n, 64, 64).unwrap().notes, ["m.toml is damaged"]);
+            }
+        }
+    }
+
+    /// Over kernels that every machine runs: the default of scalar code, and panels of a single row.
+    #[test]
+    fn the_model_keeps_defaults_unless_it_is_sure() {
+        let narrow =
+            ["gemv_t200_1x1k64u1__scalar_dot", "gemm_t200_4x1k64u1__scalar_dot"].map(|name| name.parse().unwrap());
+        let defaults: Vec<KernelId> = DEFAULTS.iter().copied().filter(|id| id.isa == Isa::Scalar).collect();
+        let table = defaults.iter().chain(&narrow).map(|id| Kernel::new(*id, "", idle)).collect();
+        let selection = selection(Vec::leak(table), None);
+        let first = |n| selection.menus(n, 640, 640).into_iter().find(|menu| menu.source == Source::Analytic);
+        assert!(defaults[0].tile.nr >= 4, "padding to {}", defaults[0]);
+        assert!(first(2560).is_none());
+        let menu = first(1).expect("one row, of a panel of several");
+        assert_eq!(menu.kernels.iter().map(|(id, _)| *id).collect::<Vec<_>>(), narrow);
+    }
+
+    /// What is chosen without measurements is what was chosen by hand, on shapes of models.
+    #[test]
+    fn shapes_of_models_get_the_defaults() {
+        let selection = selection(KERNELS, None);
+        for (n, k) in [(640, 2560), (2560, 2560), (6912, 2560), (2560, 6912), (3072, 23040), (23040, 3072)] {
+            let choice = selection.choose(n, k, k).unwrap();
+            assert!(matches!(choice.source, Source::Default(_)), "{n}x{k}: {}", choice.source);
+        }
     }
 
     /// Tokens that the gemm leaves over go to it from the crossover on, and to kernels for fewer below.
@@ -508,14 +681,14 @@ mod tests {
         let wide = *DEFAULTS.iter().find(|id| id.tile.kb == 64 && id.detected()).unwrap();
         let picks = picked(64, 320, &[(wide, Schedule::default())], None);
         let error = Selection::of(KERNELS, None, 1, picks).unwrap().choose(64, 320, 16).unwrap_err();
-        assert!(error.to_string().contains("tuned on here"), "{error}");
+        assert!(error.to_string().contains("tuned here"), "{error}");
         let forced = Selection::of(KERNELS, Some(Force::Kernel(wide)), 1, Picks::default()).unwrap();
         assert!(forced.choose(64, 320, 16).unwrap_err().to_string().contains("blocks of 16"));
     }
 
     #[test]
     fn blocks_find_a_kernel_whose_turns_do_not_straddle_them() {
-        let selection = Selection::new(None, 1).unwrap();
+        let selection = selection(KERNELS, None);
         for block in [32, 64, 128, 256] {
             let choice = selection.choose(64, 512, block).unwrap();
             assert_eq!(block % usize::from(choice.layout().kb), 0);

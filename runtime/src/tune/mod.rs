@@ -14,21 +14,18 @@ use std::time::{Duration, Instant};
 pub use bandwidth::{Stream, bandwidth};
 pub use bench::{Bench, BenchError, cold_pool};
 
-use tritune_codegen::{Isa, KernelId, Layout, Op, Schedule};
+use tritune_codegen::{Isa, KernelId, Op, Schedule};
 use tritune_tuning::candidate::Candidate;
-use tritune_tuning::case::Case;
+use tritune_tuning::case::{self, Case, PROMPT};
+use tritune_tuning::cost::Roofline;
 use tritune_tuning::machine::Machine;
 use tritune_tuning::pick::{self, Pick, Weighting};
-use tritune_tuning::results::{Crossover, Results, SCHEMA, Sample, Source};
+use tritune_tuning::results::{Bandwidth, Crossover, Results, SCHEMA, Sample, Source};
 use tritune_tuning::search::{Lineup, Observer, Search};
 use tritune_tuning::shapes::Shape;
 use tritune_tuning::space::{self, SpaceError};
 
 use crate::kernels::{KERNELS, Kernel, Runnable};
-
-/// Tokens that stand for a prompt: every mr of a space divides it, so that no kernel is charged for a tail that another
-/// one will compute.
-const PROMPT: usize = 240;
 
 /// Share of the budget for comparing kernels; then schedules of those that won are compared, and crossovers looked for.
 const KERNELS_SHARE: f64 = 0.8;
@@ -79,12 +76,12 @@ impl Tuning {
         // Defaults first: they are what every other candidate is compared with.
         let mut candidates: Vec<KernelId> = defaults.clone();
         candidates.extend(kernels.iter().map(Runnable::id).filter(|id| !defaults.contains(id)));
-        let candidates = partnered(candidates);
+        let candidates = case::partnered(candidates);
         let machine = Machine::detect(Isa::here());
         let begin = Instant::now();
         let pool_bytes = self.pool_bytes.unwrap_or_else(|| cold_pool(&machine));
-        let bandwidths = self.threads.iter().map(|&threads| bandwidth(threads)).collect();
-        let cases = telling(Case::list(&self.shapes, &self.threads, &candidates, &[PROMPT]), &candidates);
+        let bandwidths: Vec<Bandwidth> = self.threads.iter().map(|&threads| bandwidth(threads)).collect();
+        let cases = case::telling(Case::list(&self.shapes, &self.threads, &candidates, &[PROMPT]), &candidates);
         let mut bench = Bench::new(&kernels, pool_bytes);
         let search = |lineups: &[Lineup], share: f64, bench: &mut Bench<'_>, observer: &mut _| {
             let budget = self.budget.mul_f64(share).saturating_sub(begin.elapsed());
@@ -102,6 +99,7 @@ impl Tuning {
             picks.iter_mut().for_each(|pick| pick.schedule_by(&samples));
             gather(&mut findings.samples, samples);
         }
+        pick::compare(&mut picks, &findings.samples, &Roofline::new(&bandwidths), self.objective);
         let crossovers = self.crossovers(&picks, &kernels, &mut bench, begin + self.budget, interrupt);
         let measured: BTreeSet<KernelId> = findings.samples.iter().map(|sample| sample.kernel).collect();
         let source = |id: KernelId| {
@@ -186,25 +184,6 @@ fn gather(samples: &mut Vec<Sample>, more: Vec<Sample>) {
     }
 }
 
-/// The candidates whose layouts serve as many operations as any does: a tensor is packed once, and its layout is to serve
-/// single tokens and prompts.
-fn partnered(candidates: Vec<KernelId>) -> Vec<KernelId> {
-    let ops =
-        |layout| -> BTreeSet<Op> { candidates.iter().filter(|id| id.layout() == layout).map(|id| id.op).collect() };
-    let most = candidates.iter().map(|id| ops(id.layout()).len()).max().unwrap_or(0);
-    candidates.iter().filter(|id| ops(id.layout()).len() == most).copied().collect()
-}
-
-/// The cases that every layout has candidates for. The others would decide for a layout by having no rival in it; what
-/// is asked of them at run time is served in pieces by the kernels of these.
-fn telling(cases: Vec<Case>, candidates: &[KernelId]) -> Vec<Case> {
-    let layouts = |suits: &dyn Fn(&KernelId) -> bool| -> BTreeSet<Layout> {
-        candidates.iter().filter(|kernel| suits(kernel)).map(KernelId::layout).collect()
-    };
-    let all = layouts(&|_| true).len();
-    cases.into_iter().filter(|case| layouts(&|kernel| case.suits(kernel)).len() == all).collect()
-}
-
 /// Why nothing was tuned.
 #[derive(Debug, thiserror::Error)]
 pub enum TuneError {
@@ -217,35 +196,4 @@ pub enum TuneError {
     /// A damaged space.
     #[error(transparent)]
     Space(#[from] SpaceError),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ids(names: &[&str]) -> Vec<KernelId> {
-        names.iter().map(|name| name.parse().unwrap()).collect()
-    }
-
-    /// A layout without a gemm neither wins nor costs the others their gemm cases.
-    #[test]
-    fn a_layout_without_a_partner_does_not_decide() {
-        let names = ["gemv_t200_1x16k64u1__avx2_mad", "gemv_t200_2x16k64u1__avx2_mad", "gemm_t200_2x16k64u1__avx2_mad"];
-        let lonely = "gemv_t200_1x32k64u1__avx2_lut";
-        let candidates = partnered(ids(&[&names[..], &[lonely]].concat()));
-        assert_eq!(candidates, ids(&names));
-        let shapes = ["640x2560".parse().unwrap()];
-        let cases = telling(Case::list(&shapes, &[1], &candidates, &[PROMPT]), &candidates);
-        assert_eq!(
-            cases.iter().map(|case| (case.op, case.m)).collect::<Vec<_>>(),
-            [(Op::Gemv, 1), (Op::Gemv, 2), (Op::Gemm, PROMPT)]
-        );
-        // With a second layout that serves both operations, two tokens tell nothing: it has no kernel for them.
-        let more = ["gemv_t200_1x8k64u1__avx2_mad", "gemm_t200_4x8k64u1__avx2_mad"];
-        let candidates = partnered(ids(&[&names[..], &more, &[lonely]].concat()));
-        let cases = telling(Case::list(&shapes, &[1], &candidates, &[PROMPT]), &candidates);
-        assert_eq!(cases.iter().map(|case| (case.op, case.m)).collect::<Vec<_>>(), [(Op::Gemv, 1), (Op::Gemm, PROMPT)]);
-        // Alone, it is what there is.
-        assert_eq!(partnered(ids(&[lonely])), ids(&[lonely]));
-    }
 }

@@ -1,15 +1,17 @@
 //! `tritune kernels`: which kernels there are, what this machine runs, and what a shape is computed with.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 use tritune::kernels::self_check::{self, Fault};
-use tritune::kernels::{Choice, Isa, KERNELS, Kernel, KernelId, Operand};
+use tritune::kernels::{Isa, KERNELS, Kernel, KernelId, Operand};
 use tritune_tuning::menu::Menu;
 use tritune_tuning::shapes::Shape;
 
 use crate::engine::{Policy, Threads};
+use crate::explain;
 
 /// List the kernels, and which of them this machine runs, or explain which one a shape gets
 #[derive(clap::Args)]
@@ -20,6 +22,9 @@ pub(crate) struct Kernels {
     /// Columns that share a scale, where a row has several (256 in TQ1_0 and TQ2_0)
     #[arg(long, value_name = "COLUMNS", requires = "explain", value_parser = clap::value_parser!(u32).range(1..))]
     block: Option<u32>,
+    /// Folder with results, to explain from besides your own
+    #[arg(long, value_name = "FOLDER", requires = "explain")]
+    results: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -31,13 +36,15 @@ pub(crate) struct Kernels {
 
 impl Kernels {
     pub(crate) fn run(self) -> Result<()> {
-        let selection = self.policy.selection(self.threads.count())?;
+        let threads = self.threads.count();
+        let selection = self.policy.selection(threads)?;
         let stdout = io::stdout().lock();
         match self.explain {
             Some(shape) => {
                 let block = self.block.map_or(shape.k, |block| block as usize);
                 let choice = selection.choose(shape.n, shape.k, block)?;
-                explain(stdout, shape, &choice, self.json)
+                let measured = explain::measured(shape, &choice, threads, self.results.as_deref())?;
+                explain::print(stdout, shape, &choice, &measured, self.json)
             }
             None => list(stdout, &selection.isas(), self.json),
         }
@@ -125,29 +132,5 @@ fn list(mut out: impl Write, used: &[Isa], json: bool) -> Result<()> {
     }
     let used: Vec<&str> = used.iter().map(|isa| isa.name()).collect();
     writeln!(out, "instruction sets, most wanted first: {}", used.join(", "))?;
-    Ok(())
-}
-
-fn explain(mut out: impl Write, shape: Shape, choice: &Choice, json: bool) -> Result<()> {
-    if json {
-        let kernels: Vec<_> = choice
-            .kernels()
-            .iter()
-            .map(|kernel| json!({ "kernel": kernel.id().to_string(), "tokens": kernel.tokens() }))
-            .collect();
-        let row = json!({
-            "shape": shape.to_string(), "layout": choice.layout().to_string(), "kernels": kernels,
-            "why": choice.source.to_string(), "notes": choice.notes,
-        });
-        writeln!(out, "{}", serde_json::to_string_pretty(&row)?)?;
-        return Ok(());
-    }
-    writeln!(out, "{shape}: packed as {}; {}", choice.layout(), choice.source)?;
-    for kernel in choice.kernels() {
-        writeln!(out, "  {:>3} tokens at a time: {}", kernel.tokens(), kernel.id())?;
-    }
-    for note in &choice.notes {
-        writeln!(out, "  passed over: {note}")?;
-    }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod engine;
+mod explain;
 mod inspect;
 mod kernels;
 mod logits;
