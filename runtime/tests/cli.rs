@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-use tritune::kernels::{Cell, Isa, KernelId, Method};
-use tritune::tune::Tuning;
+use tritune::kernels::{Cell, Isa, KERNELS, Kernel, KernelId, Method};
+use tritune_tuning::case::{self, Case, PROMPT};
+use tritune_tuning::machine::Machine;
+use tritune_tuning::pick::{self, Weighting};
+use tritune_tuning::results::{Bandwidth, Results, SCHEMA, Sample, Source};
 
 fn tritune(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tritune"));
@@ -209,19 +210,36 @@ fn kernels_are_listed_explained_and_forced() {
     assert!(stdout(&text).starts_with(" a very unfortunate one."));
 }
 
-/// A user's results of the scalar kernels, for 96 × 320 weights, in a folder as `XDG_CACHE_HOME` has it: the folder and the
-/// file.
+/// What a user might have measured of the scalar kernels that are compiled in, for 96 × 320 weights, in a folder as
+/// `XDG_CACHE_HOME` has it: the folder and the file.
 fn cached() -> (tempfile::TempDir, PathBuf) {
-    let tuning = Tuning {
-        shapes: vec!["96x320".parse().expect("a shape")],
-        threads: vec![1],
-        isas: vec![Isa::Scalar],
-        budget: Duration::from_secs(60),
-        objective: Default::default(),
-        pool_bytes: Some(1 << 20),
+    let kernels: Vec<_> = KERNELS.iter().filter(|kernel| kernel.id.isa == Isa::Scalar).collect();
+    let ids: Vec<KernelId> = kernels.iter().map(|kernel| kernel.id).collect();
+    let cases = Case::list(&["96x320".parse().expect("a shape")], &[1], &ids, &[PROMPT]);
+    let mut samples = Vec::new();
+    for case in case::telling(cases, &case::partnered(ids.clone())) {
+        for (i, id) in ids.iter().filter(|id| case.suits(id)).enumerate() {
+            let seconds = 1e-4 * (1 + i) as f64;
+            samples.push(Sample::new(case, *id, &[seconds, 1.1 * seconds, 1.2 * seconds]));
+        }
+    }
+    let source = |kernel: &&Kernel| Source { name: kernel.id, source: kernel.source_hash.into() };
+    let results = Results {
+        schema: SCHEMA,
+        complete: true,
+        date: Results::now(),
         command: "a test".into(),
+        compiler: "none".into(),
+        machine: Machine::detect(Isa::here()),
+        objective: Weighting::default(),
+        pool_bytes: 1 << 20,
+        load: None,
+        bandwidths: vec![Bandwidth { threads: 1, gigabytes_per_second: 10.0 }],
+        kernels: kernels.iter().map(source).collect(),
+        picks: pick::choose(&samples, &[], Weighting::default()),
+        crossovers: Vec::new(),
+        samples,
     };
-    let results = tuning.run(&AtomicBool::new(false), &mut ()).expect("there are kernels");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("tritune").join(results.file_name());
     std::fs::create_dir(file.parent().expect("a folder")).expect("made");

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use tritune_codegen::{Isa, KernelId, Op};
 
+use crate::candidate::Candidate;
 use crate::case::Case;
 use crate::cost::{self, Roofline, Verdict};
 use crate::report;
@@ -58,7 +59,8 @@ pub struct Compared {
     pub noise: Option<f64>,
     /// How many passes.
     pub passes: usize,
-    /// The least time that its bytes or its arithmetic allow, over `seconds`.
+    /// The least time that its bytes or its arithmetic allow, over `seconds`; above 1 where the machine is faster than the
+    /// model takes it to be.
     pub roofline: Option<f64>,
     /// Whether it is picked for the case.
     pub picked: bool,
@@ -131,8 +133,7 @@ impl Compared {
             passes: sample.times.len(),
             roofline: summary.map(|summary| bound / summary.mean),
             picked: pick.is_some_and(|pick| (pick.kernel, pick.schedule) == (sample.kernel, sample.schedule)),
-            default: pick
-                .is_some_and(|pick| pick.default.map(crate::candidate::Candidate::from) == Some(sample.candidate())),
+            default: pick.is_some_and(|pick| pick.default.map(Candidate::from) == Some(sample.candidate())),
             eliminated: sample.eliminated.clone(),
             failed: sample.failed.clone(),
         }
@@ -177,7 +178,8 @@ fn unmeasured(results: &Results) -> Result<(Vec<Pruned>, usize), SpaceError> {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Explanation { machine, date, shape, threads, cases, pruned, untried } = self;
-        writeln!(f, "{shape} on {threads} threads, measured on {machine}, {date}:")?;
+        let plural = if *threads == 1 { "" } else { "s" };
+        writeln!(f, "{shape} on {threads} thread{plural}, measured on {machine}, {date}:")?;
         for Comparison { op, m, candidates } in cases {
             let head = format!("{op} m={m}");
             let columns =

@@ -3,7 +3,7 @@
 //! A tensor is packed once, so its gemv and its gemm must share a [`Layout`]; the fastest gemv and the fastest gemm may
 //! want different ones. [`choose`] therefore weighs whole layouts: for each case of a shape it takes the fastest kernel
 //! that reads the layout, divides its time by that of the fastest kernel of all, and adds these slowdowns up with
-//! [`Weighting`]. The layout with the least sum wins. [`predicted`] does the same with times that [`cost`](crate::cost)
+//! [`Weighting`]. The layout with the least sum wins. [`predicted`] does the same with times that [`cost`]
 //! predicts.
 
 use std::collections::BTreeSet;
