@@ -12,13 +12,21 @@ pub mod candidate;
 pub mod case;
 pub mod cost;
 pub mod explain;
+pub mod fleet;
+#[cfg(feature = "plot")]
+pub mod index;
 pub mod machine;
 pub mod menu;
 mod name;
 pub mod pick;
+#[cfg(feature = "plot")]
+pub mod plot;
 pub mod report;
 pub mod results;
 pub mod search;
 pub mod shapes;
+mod side_file;
 pub mod space;
 pub mod stats;
+#[cfg(feature = "plot")]
+mod text;

@@ -57,6 +57,11 @@ impl Pick {
         self.default_seconds.map(|default| default / self.seconds)
     }
 
+    /// What was picked.
+    pub fn candidate(&self) -> Candidate {
+        Candidate { kernel: self.kernel, schedule: self.schedule }
+    }
+
     /// Time of the fastest candidate of the case, in any layout.
     pub fn best_seconds(&self) -> f64 {
         self.seconds / self.regret
@@ -64,7 +69,7 @@ impl Pick {
 
     /// Takes the schedule by which its kernel was fastest, if it beats its own by what is of use and beyond the noise. `samples` are of its kernel in its case, all of the same rounds.
     pub fn schedule_by(&mut self, samples: &[Sample]) {
-        let usual = Candidate { kernel: self.kernel, schedule: self.schedule };
+        let usual = self.candidate();
         let of = |sample: &&Sample| sample.case == self.case && sample.kernel == self.kernel;
         let timed = samples.iter().filter(of).filter_map(|sample| Some((sample, sample.summary()?)));
         let Some((base, base_summary)) = timed.clone().find(|(sample, _)| sample.candidate() == usual) else { return };

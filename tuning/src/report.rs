@@ -18,17 +18,29 @@ const COLUMNS: &[(&str, bool)] = &[
     ("tuned µs", true),
     ("±", true),
     ("ratio", true),
+    ("regret", true),
 ];
 
-/// The picks of a results file as a table: one line each, columns aligned. `±` is the standard error of the tuned time,
-/// and a ratio above 1 is what tuning has gained.
+/// The picks of a results file as a table: one line each, columns aligned. `±` is the standard error of the tuned time, a
+/// ratio above 1 is what tuning has gained, and a regret above 1 is what sharing packed weights costs.
 pub fn table(results: &Results) -> String {
+    aligned(COLUMNS, &rows(results))
+}
+
+/// The same as a table of Markdown.
+pub fn markdown_table(results: &Results) -> String {
+    markdown(COLUMNS, &rows(results))
+}
+
+/// A row for each pick.
+fn rows(results: &Results) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for pick in &results.picks {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-        let kernel = match pick.default {
-            Some(default) if default == pick.kernel => "(default)".into(),
-            _ => pick.kernel.to_string(),
+        let candidate = pick.candidate();
+        let tuned = match pick.default {
+            Some(default) if candidate == default.into() => "(default)".into(),
+            _ => candidate.to_string(),
         };
         rows.push(vec![
             pick.case.shape.to_string(),
@@ -36,14 +48,15 @@ pub fn table(results: &Results) -> String {
             pick.case.op.to_string(),
             pick.case.m.to_string(),
             or_dash(pick.default.map(|kernel| kernel.to_string())),
-            kernel,
+            tuned,
             or_dash(pick.default_seconds.map(microseconds)),
             microseconds(pick.seconds),
             or_dash(pick.error.map(|error| format!("{:.1} %", error * 100.0))),
             or_dash(pick.ratio().map(|ratio| format!("{ratio:.2}"))),
+            format!("{:.2}", pick.regret),
         ]);
     }
-    aligned(COLUMNS, &rows)
+    rows
 }
 
 /// By how many times kernels take as long as the fastest that was measured for their case.
@@ -91,21 +104,33 @@ impl Regrets {
     }
 }
 
-/// A table: a line for each way to choose.
-impl fmt::Display for Regrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const COLUMNS: &[(&str, bool)] = &[("regret of", false), ("cases", true), ("mean", true), ("worst", true)];
+/// The columns of a table of regrets.
+const REGRET_COLUMNS: &[(&str, bool)] = &[("regret of", false), ("cases", true), ("mean", true), ("worst", true)];
+
+impl Regrets {
+    /// The table as Markdown.
+    pub fn markdown(&self) -> String {
+        markdown(REGRET_COLUMNS, &self.rows())
+    }
+
+    /// A row for each way to choose.
+    fn rows(&self) -> Vec<Vec<String>> {
         let ways = [("the default menu", self.default), ("the analytic model", self.analytic), ("tuning", self.tuned)];
-        let rows: Vec<Vec<String>> = ways
-            .into_iter()
+        ways.into_iter()
             .map(|(way, regret)| match regret {
                 Some(Regret { cases, mean, worst }) => {
                     vec![way.into(), cases.to_string(), format!("{mean:.2}"), format!("{worst:.2}")]
                 }
                 None => [way, "0", "-", "-"].map(String::from).into(),
             })
-            .collect();
-        f.write_str(&aligned(COLUMNS, &rows))
+            .collect()
+    }
+}
+
+/// A table: a line for each way to choose.
+impl fmt::Display for Regrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&aligned(REGRET_COLUMNS, &self.rows()))
     }
 }
 
@@ -144,6 +169,14 @@ pub fn aligned(columns: &[(&str, bool)], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// The same as a table of Markdown. Cells hold nothing that is markup.
+fn markdown(columns: &[(&str, bool)], rows: &[Vec<String>]) -> String {
+    let head = columns.iter().map(|(head, _)| (*head).into()).collect();
+    let rule = columns.iter().map(|(_, is_number)| String::from(if *is_number { "--:" } else { "---" })).collect();
+    let lines = [head, rule];
+    lines.iter().chain(rows).map(|row: &Vec<String>| format!("| {} |\n", row.join(" | "))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,11 +185,30 @@ mod tests {
     #[test]
     fn tables_are_aligned() {
         let expected = "\
-shape      threads  op      m  default                               tuned                                default µs  tuned µs      ±  ratio
-2560x6912        2  gemv    1  gemv_t200_1x16k64u2__avx512vnni_dot   gemv_t200_1x16k64u4__avx512vnni_dot         150       125  0.4 %   1.20
-2560x6912        2  gemm  128  gemm_t200_16x16k64u1__avx512vnni_dot  (default)                                  8000      8000  0.4 %   1.00
+shape      threads  op      m  default                               tuned                                default µs  tuned µs      ±  ratio  regret
+2560x6912        2  gemv    1  gemv_t200_1x16k64u2__avx512vnni_dot   gemv_t200_1x16k64u4__avx512vnni_dot         150       125  0.4 %   1.20    1.00
+2560x6912        2  gemm  128  gemm_t200_16x16k64u1__avx512vnni_dot  (default)                                  8000      8000  0.4 %   1.00    1.00
 ";
         assert_eq!(table(&example()), expected);
+    }
+
+    #[test]
+    fn markdown_has_a_rule_and_the_same_cells() {
+        let mut results = example();
+        results.picks[0].schedule.pieces = 2;
+        let (markdown, plain) = (markdown_table(&results), table(&results));
+        let lines: Vec<&str> = markdown.lines().collect();
+        assert_eq!(lines[1], "| --- | --: | --- | --: | --- | --- | --: | --: | --: | --: | --: |");
+        let words =
+            |line: &str| -> Vec<String> { line.replace('|', " ").split_whitespace().map(String::from).collect() };
+        let without_rule = [&lines[..1], &lines[2..]].concat();
+        assert_eq!(without_rule.len(), 3);
+        for (markdown, plain) in without_rule.iter().zip(plain.lines()) {
+            assert_eq!(words(markdown), words(plain));
+        }
+        assert!(lines[2].contains("avx512vnni_dot in 2 pieces a thread, 4096 bytes ahead |"), "{markdown}");
+        let regrets = Regrets::of(&results).markdown();
+        assert!(regrets.starts_with("| regret of | cases | mean | worst |\n| --- | --: | --: | --: |\n"), "{regrets}");
     }
 
     #[test]

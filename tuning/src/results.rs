@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use crate::case::Case;
 use crate::machine::{self, Machine};
 use crate::pick::{Pick, Weighting};
 use crate::shapes::Shape;
+use crate::side_file;
 use crate::stats::Summary;
 
 /// The schema that this version reads and writes.
@@ -319,19 +320,8 @@ impl Results {
     pub fn save(&self, path: &Path) -> Result<(), ResultsError> {
         self.validate().map_err(|what| ResultsError::Invalid { path: path.into(), what })?;
         let text = toml::to_string(self).map_err(|source| ResultsError::Serialise { path: path.into(), source })?;
-        let mut side = path.as_os_str().to_owned();
-        side.push(format!(".{}.part", std::process::id()));
-        let side = PathBuf::from(side);
-        let written = File::create(&side).and_then(|mut file| {
-            file.write_all(HEADER.as_bytes())?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
-        written.and_then(|()| fs::rename(&side, path)).map_err(|source| {
-            // The error that matters is told; a side file that cannot even be removed is ignored by git.
-            let _ = fs::remove_file(&side);
-            ResultsError::Write { path: path.into(), source }
-        })
+        side_file::replace(path, &format!("{HEADER}{text}"))
+            .map_err(|source| ResultsError::Write { path: path.into(), source })
     }
 
     /// Whether today's kernels are still the ones that were measured. `source_today` gives the hash of a kernel's
@@ -543,7 +533,23 @@ pub struct Folder {
 /// # Errors
 /// [`ResultsError::Read`] where the folder itself cannot be listed.
 pub fn load_dir(dir: &Path) -> Result<Folder, ResultsError> {
-    let list = || {
+    let paths = list(dir)?;
+    let mut folder = Folder::default();
+    for path in paths {
+        match Results::load(&path) {
+            Ok(results) => folder.results.push((path, results)),
+            Err(error) => folder.refused.push(error),
+        }
+    }
+    Ok(folder)
+}
+
+/// The paths of every `*.toml` of a folder, sorted.
+///
+/// # Errors
+/// [`ResultsError::Read`] where the folder cannot be listed.
+pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>, ResultsError> {
+    let paths = || {
         let mut paths = Vec::new();
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
@@ -554,15 +560,7 @@ pub fn load_dir(dir: &Path) -> Result<Folder, ResultsError> {
         paths.sort();
         Ok(paths)
     };
-    let paths: Vec<PathBuf> = list().map_err(|source| ResultsError::Read { path: dir.into(), source })?;
-    let mut folder = Folder::default();
-    for path in paths {
-        match Results::load(&path) {
-            Ok(results) => folder.results.push((path, results)),
-            Err(error) => folder.refused.push(error),
-        }
-    }
-    Ok(folder)
+    paths().map_err(|source| ResultsError::Read { path: dir.into(), source })
 }
 
 #[cfg(test)]

@@ -55,6 +55,11 @@ pub fn trimmed_mean(values: &[f64]) -> Option<f64> {
     sorted(values).map(|sorted| trimmed(&sorted).0)
 }
 
+/// The median; `None` where there are no values, or one is not finite.
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
+    sorted(values).map(|sorted| middle(&sorted))
+}
+
 /// How a candidate stands against the leader.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Standing {

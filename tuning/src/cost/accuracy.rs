@@ -4,6 +4,7 @@ use tritune_codegen::Op;
 
 use super::Roofline;
 use crate::results::Results;
+use crate::stats::median;
 
 /// What predicted times are worth for one operation: each candidate of each case counts once.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +24,7 @@ pub struct Accuracy {
 pub fn accuracy(results: &Results) -> Vec<Accuracy> {
     let roofline = Roofline::new(&results.bandwidths);
     let of = |op: Op| {
-        let mut errors: Vec<f64> = results
+        let errors: Vec<f64> = results
             .samples
             .iter()
             .filter(|sample| sample.case.op == op)
@@ -34,18 +35,11 @@ pub fn accuracy(results: &Results) -> Vec<Accuracy> {
             .collect();
         let samples = errors.len();
         let bias = (errors.iter().sum::<f64>() / samples as f64).exp();
-        let middle = median(&mut errors)?;
-        let mut deviations: Vec<f64> = errors.iter().map(|error| (error - middle).abs()).collect();
-        Some(Accuracy { op, samples, bias, spread: median(&mut deviations)?.exp_m1() })
+        let middle = median(&errors)?;
+        let deviations: Vec<f64> = errors.iter().map(|error| (error - middle).abs()).collect();
+        Some(Accuracy { op, samples, bias, spread: median(&deviations)?.exp_m1() })
     };
     [Op::Gemv, Op::Gemm].into_iter().filter_map(of).collect()
-}
-
-/// The middle value, or the mean of the two; `None` where there is none.
-fn median(values: &mut [f64]) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let (upper, lower) = (values.len() / 2, values.len().saturating_sub(1) / 2);
-    Some((values.get(lower)? + values.get(upper)?) / 2.0)
 }
 
 #[cfg(test)]
