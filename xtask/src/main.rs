@@ -6,6 +6,7 @@ mod cargo;
 mod emit;
 mod explain;
 mod model;
+mod results;
 mod test;
 mod tune;
 
@@ -32,6 +33,8 @@ enum Verb {
     Asm(asm::Asm),
     /// Say which kernels a shape gets, and why
     Explain(explain::Explain),
+    /// Check, bring in and show results files
+    Results(results::Results),
     /// Run every test
     Test(test::Test),
     /// Write a model of real dimensions with random trits, to measure with
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Emit(verb) => verb.run(),
         Verb::Asm(verb) => verb.run(),
         Verb::Explain(verb) => verb.run(),
+        Verb::Results(verb) => verb.run(),
         Verb::Test(verb) => verb.run(),
         Verb::Model(verb) => verb.run(),
     };

@@ -1,0 +1,166 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use tritune_codegen::KernelId;
+use tritune_tuning::fleet::{self, FleetError, Member, Merged};
+use tritune_tuning::index::Index;
+use tritune_tuning::results::Results as File;
+
+use crate::cargo;
+
+/// `cargo xtask results`.
+#[derive(Args)]
+pub(crate) struct Results {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Say of every results file whether it is of use today, and whether index and pictures are up to date
+    Check {
+        /// Folder of results files
+        #[arg(default_value_os_t = folder())]
+        folder: PathBuf,
+    },
+    /// Bring in results files of other machines
+    Merge {
+        /// Results files, or folders of them
+        #[arg(required = true, value_name = "FILE_OR_FOLDER")]
+        from: Vec<PathBuf>,
+        /// Folder to bring them into
+        #[arg(long, value_name = "FOLDER", default_value_os_t = folder())]
+        into: PathBuf,
+    },
+    /// Write the index of a folder, README.md, and the pictures that it shows
+    Table {
+        /// Folder of results files
+        #[arg(default_value_os_t = folder())]
+        folder: PathBuf,
+    },
+}
+
+/// Where the workspace keeps its own.
+fn folder() -> PathBuf {
+    cargo::root().join("results")
+}
+
+impl Results {
+    pub(crate) fn run(self) -> Result<()> {
+        match self.verb {
+            Verb::Check { folder } => check(&folder),
+            Verb::Merge { from, into } => merge(&from, &into),
+            Verb::Table { folder } => table(&folder),
+        }
+    }
+}
+
+fn check(folder: &Path) -> Result<()> {
+    let members = fleet::members(folder)?;
+    let today = sources_today();
+    let mut refused = 0;
+    for Member { path, results } in &members {
+        let judged = results.as_ref().map(|results| (results, fleet::match_today(path, results, &today)));
+        match judged {
+            Ok((File { date, picks, samples, complete, .. }, Ok(()))) => {
+                let cut = if *complete { "" } else { ", cut short" };
+                let (picks, samples) = (picks.len(), samples.len());
+                println!("ok        {}: {picks} picks, {samples} samples, {date}{cut}", path.display());
+            }
+            Ok((_, Err(why))) => {
+                refused += 1;
+                println!("refused   {}", line(&why));
+            }
+            Err(why) => {
+                refused += 1;
+                println!("refused   {}", line(why));
+            }
+        }
+    }
+    let outdated = index(&members)?.outdated(folder)?;
+    for path in &outdated {
+        println!("outdated  {}; renew it with `cargo xtask results table`", folder.join(path).display());
+    }
+    println!("{} results files, {refused} refused; {} files of the index outdated", members.len(), outdated.len());
+    if refused + outdated.len() > 0 {
+        bail!("{} is not as it should be", folder.display());
+    }
+    Ok(())
+}
+
+fn table(folder: &Path) -> Result<()> {
+    let members = fleet::members(folder)?;
+    let written = index(&members)?.write(folder)?;
+    for path in &written {
+        println!("renewed   {}", folder.join(path).display());
+    }
+    if written.is_empty() {
+        println!("the index of {} was up to date", folder.display());
+    }
+    let refused: Vec<String> = members.iter().filter_map(|member| member.results.as_ref().err()).map(line).collect();
+    if !refused.is_empty() {
+        bail!("not in the index: {}", refused.join("; "));
+    }
+    Ok(())
+}
+
+/// The index of the files that can be believed.
+fn index(members: &[Member]) -> Result<Index> {
+    Ok(Index::of(members.iter().filter_map(|member| member.results.as_ref().ok()))?)
+}
+
+fn merge(from: &[PathBuf], into: &Path) -> Result<()> {
+    let today = sources_today();
+    let (mut brought, mut refused) = (0, 0);
+    for given in from {
+        let paths = fleet::expand(given);
+        let merged = |path: &PathBuf| Ok((path.clone(), fleet::merge(path, into, &today)?));
+        let merged: Vec<Result<_, FleetError>> = match paths {
+            Ok(paths) => paths.iter().map(merged).collect(),
+            Err(error) => vec![Err(error)],
+        };
+        for merged in merged {
+            match merged {
+                Ok((path, (place, merged))) => {
+                    brought += 1;
+                    println!("ok        {}: {}", path.display(), became(merged, &place));
+                }
+                Err(why) => {
+                    refused += 1;
+                    println!("refused   {}", line(&why));
+                }
+            }
+        }
+    }
+    println!("{brought} brought in, {refused} refused; renew the index with `cargo xtask results table`");
+    if refused > 0 {
+        bail!("not everything was brought in");
+    }
+    Ok(())
+}
+
+/// What a merge did, in words.
+fn became(merged: Merged, place: &Path) -> String {
+    let place = place.display();
+    match merged {
+        Merged::Added => format!("added as {place}"),
+        Merged::Newer => format!("newer than {place}, and prevails there where both have measured"),
+        Merged::Older => format!("older than {place}, and adds what was not measured there"),
+        Merged::Nothing => format!("{place} had all of it"),
+        Merged::Replaced => format!("takes the place of {place}, which was measured with other kernels than today's"),
+    }
+}
+
+/// The hashes of the sources that would be generated today; each is made once.
+fn sources_today() -> impl Fn(KernelId) -> Option<String> {
+    let made: RefCell<HashMap<KernelId, Option<String>>> = RefCell::default();
+    move |kernel| made.borrow_mut().entry(kernel).or_insert_with(|| kernel.source_hash().ok()).clone()
+}
+
+/// An error on one line.
+fn line(error: &FleetError) -> String {
+    error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
