@@ -89,7 +89,10 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
                     let case = Case { shape, threads, op, m };
                     let of_case = || contenders.iter().enumerate().filter(|(_, id)| tokens(id) == m);
                     for (_, id) in of_case() {
-                        bench.prepare((*id).into(), &case).map_err(|error| format!("{id}: {error}"))?;
+                        bench
+                            .pack((*id).into(), &case)
+                            .and_then(|()| bench.check((*id).into(), &case))
+                            .map_err(|error| format!("{id}: {error}"))?;
                     }
                     for _ in 0..arguments.rounds {
                         for (i, id) in of_case() {

@@ -1,12 +1,21 @@
 //! The tuner with real kernels: what it measures is right, complete, and saved as it is read again.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::Duration;
 
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use tritune::kernels::Isa;
 use tritune::tune::Tuning;
+use tritune_tuning::journal::{Found, Record};
+use tritune_tuning::lock::Lock;
+use tritune_tuning::machine::Machine;
 use tritune_tuning::pick::Weighting;
-use tritune_tuning::results::Results;
+use tritune_tuning::results::{Results, Sample};
 
 fn tuning(seconds: f64) -> Tuning {
     Tuning {
@@ -53,4 +62,217 @@ fn an_instruction_set_without_kernels_here_is_refused() {
     let Some(isa) = missing else { return println!("skipped: this machine runs every instruction set") };
     let error = Tuning { isas: vec![isa], ..tuning(0.1) }.run(&AtomicBool::new(false), &mut ()).unwrap_err();
     assert!(error.to_string().contains(isa.name()), "{error}");
+}
+
+/// A tuner of tiny shapes, whose results go to a folder.
+fn tuner(folder: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tritune"));
+    command.args(["tune", "--shape", "96x320", "--shape", "64x640", "--threads", "1", "--pool-bytes", "1000000"]);
+    command.args(["--seconds", "4", "--out"]).arg(folder).args(more);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The files of this machine in a folder.
+fn file(folder: &Path, extension: &str) -> PathBuf {
+    folder.join(Machine::detect(Isa::here()).file_name()).with_extension(extension)
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs to the end, which is to be a good one; what was said on the way.
+fn succeed(folder: &Path, more: &[&str]) -> String {
+    let output = tuner(folder, more).output().expect("the binary starts");
+    assert!(output.status.success(), "{}", words(&output));
+    words(&output)
+}
+
+/// Runs to a failure that is told in one last line, which is returned.
+fn fail(folder: &Path, more: &[&str]) -> String {
+    let output = tuner(folder, more).output().expect("the binary starts");
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    let said = words(&output);
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.starts_with("error: "), "{said}");
+    last.into()
+}
+
+fn found(folder: &Path) -> Found {
+    let record = Record::load(&file(folder, "journal")).expect("a journal that ends anywhere is read");
+    record.map(|record| record.found).unwrap_or_default()
+}
+
+/// Waits until a tuner has finished some cases, for at most as long as it runs.
+fn wait_for(folder: &Path, cases: usize, tuner: &mut Child) {
+    while found(folder).finished.len() < cases {
+        assert!(tuner.try_wait().expect("a status").is_none(), "it ended with {} cases", found(folder).finished.len());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn kill(mut tuner: Child) {
+    // It may have ended by itself.
+    let _ = tuner.kill();
+    tuner.wait().expect("a status");
+}
+
+/// Whether the passes of a sample are among those of the results, where rounds with other candidates were added to them.
+fn holds(results: &Results, sample: &Sample) -> bool {
+    let kept = |other: &&Sample| other.case == sample.case && other.candidate() == sample.candidate();
+    let Some(kept) = results.samples.iter().find(kept) else { return false };
+    let mut times = kept.times.clone();
+    sample.times.iter().all(|time| times.iter().position(|other| other == time).map(|at| times.remove(at)).is_some())
+}
+
+#[test]
+fn a_tuner_that_is_killed_leaves_valid_results_and_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let path = file(folder, "toml");
+    succeed(folder, &[]);
+    assert!(!file(folder, "journal").exists(), "it is of no use any more");
+    let mut good = fs::read(&path).expect("results");
+    let mut rng = SmallRng::seed_from_u64(11);
+    let mut before = Found::default();
+    for _ in 0..10 {
+        let child = tuner(folder, &["--resume"]).spawn().expect("the binary starts");
+        thread::sleep(Duration::from_millis(rng.random_range(0..1500)));
+        kill(child);
+        let now = fs::read(&path).expect("results");
+        let results = Results::load(&path).expect("valid");
+        assert!(results.complete);
+        let after = found(folder);
+        if now == good {
+            assert_eq!(after.finished.get(..before.finished.len()), Some(&before.finished[..]), "nothing is forgotten");
+            before = after;
+        } else {
+            // It came to the end before it could be killed.
+            before.finished.iter().flat_map(|(_, samples)| samples).for_each(|sample| assert!(holds(&results, sample)));
+            (good, before) = (now, Found::default());
+        }
+    }
+    // And once where it is certain that something had been finished, and something had not.
+    let mut child = tuner(folder, &[]).spawn().expect("the binary starts");
+    while found(folder).finished.len() >= 2 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    wait_for(folder, 2, &mut child);
+    kill(child);
+    assert_eq!(fs::read(&path).expect("results"), good, "unchanged");
+    let found = found(folder);
+    let said = succeed(folder, &["--resume"]);
+    assert!(said.contains(&format!("{} cases are taken from", found.finished.len())), "{said}");
+    let results = Results::load(&path).expect("valid");
+    assert!(results.complete && !results.picks.is_empty());
+    for (case, samples) in &found.finished {
+        assert!(samples.iter().all(|sample| holds(&results, sample)), "{case} was measured again");
+    }
+    let mut left: Vec<_> = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path()).collect();
+    left.retain(|path| path.extension().is_some_and(|extension| extension != "part"));
+    left.sort();
+    assert_eq!(left, [file(folder, "lock"), path]);
+}
+
+#[test]
+fn a_second_tuner_is_told_of_the_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lock = Lock::take(&file(folder.path(), "lock"), "a test").expect("free");
+    let error = fail(folder.path(), &[]);
+    assert!(error.contains(&format!("process {}: a test", std::process::id())) && error.contains("wait"), "{error}");
+    drop(lock);
+    assert!(!file(folder.path(), "journal").exists(), "the second has left nothing");
+}
+
+#[test]
+fn journals_of_other_searches_are_not_gone_on_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let journal = file(folder, "journal");
+    let mut child = tuner(folder, &[]).spawn().expect("the binary starts");
+    wait_for(folder, 1, &mut child);
+    kill(child);
+    let good = fs::read_to_string(&journal).expect("a journal");
+
+    let error = fail(folder, &["--resume", "--shape", "32x320"]);
+    assert!(error.contains("other shapes") && error.contains("leave --resume out"), "{error}");
+    assert_eq!(fs::read_to_string(&journal).expect("a journal"), good, "nothing is lost");
+    fs::write(&journal, good.replacen("\"schema\":1", "\"schema\":99", 1)).expect("written");
+    let error = fail(folder, &["--resume"]);
+    assert!(error.contains("schema 99") && error.contains("leave --resume out"), "{error}");
+    fs::write(&journal, "scribbled\n").expect("written");
+    let error = fail(folder, &["--resume"]);
+    assert!(error.contains("line 1") && error.contains("leave --resume out"), "{error}");
+
+    fs::write(&journal, good).expect("written");
+    let said = succeed(folder, &[]);
+    assert!(said.contains("--resume would have gone on with it"), "{said}");
+    let said = succeed(folder, &["--resume"]);
+    assert!(said.contains("the search begins anew"), "{said}");
+}
+
+#[test]
+fn results_of_an_unset_clock_or_another_version_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let path = file(folder, "toml");
+    succeed(folder, &[]);
+    let good = fs::read_to_string(&path).expect("results");
+    let date = Results::load(&path).expect("valid").date;
+    fs::write(&path, good.replacen(&date, "2999-01-01T00:00:00Z", 1)).expect("written");
+    let said = succeed(folder, &["--shape", "32x320"]);
+    assert!(said.contains("2999-01-01T00:00:00Z, which is yet to come"), "{said}");
+    let text = fs::read_to_string(&path).expect("results");
+    fs::write(&path, text.replacen("schema = ", "schema = 9", 1)).expect("written");
+    let said = succeed(folder, &[]);
+    assert!(said.contains("nothing is taken over") && said.contains("was written by schema 9"), "{said}");
+    assert!(Results::load(&path).expect("valid").complete);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_journal_that_cannot_be_written_is_told_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    std::os::unix::fs::symlink("/dev/full", file(folder, "journal")).expect("linked");
+    let error = fail(folder, &[]);
+    assert!(error.contains(".journal: No space left"), "{error}");
+    let missing = folder.join("file");
+    fs::write(&missing, []).expect("written");
+    let error = fail(&missing.join("folder"), &[]);
+    assert!(error.contains("cannot make"), "{error}");
+}
+
+/// The disk fills while it searches, and later has room again.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_costs_the_journal_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        return println!("skipped: a small disk is only for who may mount one");
+    }
+    let mut child = tuner(folder, &[]).spawn().expect("the binary starts");
+    // The plan is written, and nothing else has room.
+    while !file(folder, "journal").metadata().is_ok_and(|journal| journal.len() > 0) {
+        assert!(child.try_wait().expect("a status").is_none(), "it ended without a journal");
+        thread::sleep(Duration::from_millis(1));
+    }
+    let filler = folder.join("filler");
+    let filled = fs::write(&filler, vec![1; 1 << 20]);
+    let output = child.wait_with_output().expect("a status");
+    let whole = found(folder);
+    let _ = fs::remove_file(&filler);
+    let resumed = tuner(folder, &["--resume"]).output().expect("the binary starts");
+    let results = Results::load(&file(folder, "toml"));
+    let unmounted = Command::new("umount").arg(folder).status().expect("umount");
+    assert!(unmounted.success() && filled.is_err());
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    assert!(words(&output).contains("No space left"), "{}", words(&output));
+    let said = words(&resumed);
+    assert!(resumed.status.success(), "{said}");
+    assert!(said.contains(&format!("{} cases are taken from", whole.finished.len())), "{said}");
+    assert!(results.expect("valid").complete);
 }

@@ -15,6 +15,9 @@ pub mod explain;
 pub mod fleet;
 #[cfg(feature = "plot")]
 pub mod index;
+pub mod journal;
+pub mod load;
+pub mod lock;
 pub mod machine;
 pub mod menu;
 mod name;

@@ -104,6 +104,11 @@ impl Machine {
         }
     }
 
+    /// The name of its results file.
+    pub fn file_name(&self) -> String {
+        format!("{}.toml", self.id)
+    }
+
     /// Bytes of the largest cache: what a pool of weights must exceed for weights to be cold. `None` where unknown.
     pub fn last_level_cache(&self) -> Option<u64> {
         self.caches.iter().map(|cache| cache.bytes).max()

@@ -275,7 +275,13 @@ impl Results {
 
     /// The name of its file.
     pub fn file_name(&self) -> String {
-        format!("{}.toml", self.machine.id)
+        self.machine.file_name()
+    }
+
+    /// Whether its date is later than another's: a clock was set back, or was wrong then.
+    pub fn is_dated_after(&self, other: &Results) -> bool {
+        let date = |results: &Results| OffsetDateTime::parse(&results.date, &Rfc3339).ok();
+        date(self) > date(other)
     }
 
     /// Reads and validates a file.
@@ -638,6 +644,16 @@ pub(crate) mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains("times = [0.00012, 0.000125, 0.00013]"), "{text}");
         assert_eq!(results.sample(&results.picks[1].case, results.picks[1].kernel), Some(&results.samples[2]));
+    }
+
+    #[test]
+    fn dates_are_compared_as_moments() {
+        let dated = |date: &str| Results { date: date.into(), ..example() };
+        let now = dated("2026-07-01T12:00:00Z");
+        assert!(dated("2026-07-01T12:00:01Z").is_dated_after(&now));
+        assert!(dated("2026-07-01T12:00:00-01:00").is_dated_after(&now));
+        assert!(!dated("2026-07-01T13:00:00+01:00").is_dated_after(&now));
+        assert!(!dated("2025-12-31T23:59:59Z").is_dated_after(&now));
     }
 
     #[test]

@@ -28,10 +28,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+use tritune_codegen::KernelId;
+
 use crate::candidate::Candidate;
 use crate::case::Case;
 use crate::results::Sample;
-use crate::stats::{self, Standing};
+use crate::stats::{self, Caution, Standing};
 
 /// Rounds after which candidates that still cannot be told apart are called equal.
 const MAX_ROUNDS: usize = 100;
@@ -41,38 +44,51 @@ pub trait Measure {
     /// Why a candidate cannot be used.
     type Error: fmt::Display;
 
-    /// Packs weights for a candidate and computes the case once.
+    /// Packs weights for a candidate, without running it.
+    ///
+    /// # Errors
+    /// Where they cannot be packed: the candidate is then excluded.
+    fn pack(&mut self, candidate: Candidate, case: &Case) -> Result<(), Self::Error>;
+
+    /// Computes the case once, with packed weights.
     ///
     /// # Errors
     /// Where the integers differ from the reference's, or the kernel cannot be run: it is then not timed.
-    fn prepare(&mut self, candidate: Candidate, case: &Case) -> Result<(), Self::Error>;
+    fn check(&mut self, candidate: Candidate, case: &Case) -> Result<(), Self::Error>;
 
-    /// Seconds of one pass of a prepared candidate, with cold weights.
+    /// Seconds of one pass of a checked candidate, with cold weights.
     ///
     /// # Errors
-    /// Where the pass failed: the candidate is then excluded.
+    /// Where the pass failed, or its integers differ from the reference's: the candidate is then excluded.
     fn time(&mut self, candidate: Candidate, case: &Case) -> Result<f64, Self::Error>;
 
-    /// No more passes of `case` follow: what was prepared for it may be dropped.
+    /// No more passes of `case` follow: what was packed for it may be dropped.
     fn finish(&mut self, _case: &Case) {}
 }
 
 /// What a search is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Packing weights and comparing with the reference.
+    /// Packing weights, which runs no kernel.
+    Packing,
+    /// Comparing with the reference.
     Checking,
     /// Timing passes.
     Timing,
+    /// Looking for a crossover.
+    Crossing,
 }
 
-/// How far a search is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How far a search is, and what it turns to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What is being done.
+    /// What is done next.
     pub phase: Phase,
     /// For which case.
     pub case: Case,
+    /// With which candidate.
+    pub candidate: Candidate,
     /// Cases that are done.
     pub done: usize,
     /// Cases in all.
@@ -81,18 +97,53 @@ pub struct Progress {
     pub left: usize,
     /// Rounds of this case that are done.
     pub rounds: usize,
-    /// The fastest candidate so far, and its trimmed mean in seconds.
-    pub leader: Option<(Candidate, f64)>,
+    /// The fastest candidate so far.
+    pub leader: Option<Leader>,
     /// Share of the search that is done, from 0 to 1; it never falls.
     pub fraction: f64,
     /// The longest that the search will still take.
     pub time_left: Duration,
 }
 
-/// Watches a search, after every check and every pass.
+/// The fastest candidate of a case, so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Leader {
+    /// Which.
+    pub candidate: Candidate,
+    /// The trimmed mean of its passes.
+    pub seconds: f64,
+}
+
+/// A kernel that took the process that ran it down, or never came back: it is out in every case, by whatever schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excluded {
+    /// Where that was.
+    #[serde(flatten)]
+    pub case: Case,
+    /// The kernel.
+    #[serde(with = "crate::name")]
+    pub kernel: KernelId,
+    /// What it did.
+    pub why: String,
+}
+
+impl Excluded {
+    /// What a sample of `case` says of it.
+    pub fn reason(&self, case: &Case) -> String {
+        if self.case == *case { self.why.clone() } else { format!("left out: in {} it {}", self.case, self.why) }
+    }
+}
+
+/// Watches a search.
 pub trait Observer {
-    /// Called between passes, so it should be quick.
+    /// Called before weights are packed, before every check and every pass, outside of what is timed.
     fn progress(&mut self, progress: &Progress);
+
+    /// A case that was begun has ended. `settled`: every candidate was measured or has failed, and nobody interrupted.
+    fn finished(&mut self, _case: &Case, _samples: &[Sample], _settled: bool) {}
+
+    /// A kernel crashed or hung. Only a search whose candidates run in another process lives to tell.
+    fn excluded(&mut self, _excluded: &Excluded) {}
 }
 
 /// Nobody watches.
@@ -101,7 +152,8 @@ impl Observer for () {
 }
 
 /// A case, and who is to be compared in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Lineup {
     /// The case.
     pub case: Case,
@@ -116,6 +168,8 @@ pub struct Search<'a> {
     pub lineups: &'a [Lineup],
     /// Time for all of it.
     pub budget: Duration,
+    /// How slowly a difference is believed.
+    pub caution: Caution,
     /// Set from outside to stop between two passes.
     pub interrupt: &'a AtomicBool,
 }
@@ -173,9 +227,15 @@ impl Search<'_> {
                 share,
                 contenders: candidates.iter().map(Contender::new).collect(),
             };
-            trial.run(clock, measure, observer);
-            findings.complete &= trial.contenders.iter().all(Contender::is_settled);
-            findings.samples.extend(trial.contenders.into_iter().filter_map(|contender| contender.sample(*case)));
+            let begun = trial.run(clock, measure, observer);
+            let settled = trial.contenders.iter().all(Contender::is_settled) && !self.interrupt.load(Ordering::Relaxed);
+            let samples: Vec<Sample> =
+                trial.contenders.into_iter().filter_map(|contender| contender.sample(*case)).collect();
+            if begun {
+                observer.finished(case, &samples, settled);
+            }
+            findings.complete &= settled;
+            findings.samples.extend(samples);
         }
         findings.complete &= !self.interrupt.load(Ordering::Relaxed);
         findings
@@ -215,29 +275,37 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
+    /// Whether there was time for any candidate.
     fn run<M: Measure>(
         &mut self,
         clock: &mut impl FnMut(&M) -> Duration,
         measure: &mut M,
         observer: &mut impl Observer,
-    ) {
-        let mut checked = false;
+    ) -> bool {
+        let mut begun = false;
         for index in 0..self.contenders.len() {
-            if self.is_over(clock(measure)) {
+            let candidate = self.contenders[index].candidate;
+            if !self.goes_on(Phase::Packing, candidate, 0, clock(measure), observer) {
                 break;
             }
-            observer.progress(&self.progress(Phase::Checking, 0, clock(measure)));
-            checked = true;
-            let contender = &mut self.contenders[index];
-            contender.fate = match measure.prepare(contender.candidate, self.case) {
+            begun = true;
+            let mut checked = measure.pack(candidate, self.case);
+            if checked.is_ok() {
+                if !self.goes_on(Phase::Checking, candidate, 0, clock(measure), observer) {
+                    break;
+                }
+                checked = measure.check(candidate, self.case);
+            }
+            self.contenders[index].fate = match checked {
                 Ok(()) => Fate::In,
                 Err(error) => Fate::Failed(error.to_string()),
             };
         }
         self.rounds(clock, measure, observer);
-        if checked {
+        if begun {
             measure.finish(self.case);
         }
+        begun
     }
 
     fn rounds<M: Measure>(
@@ -254,16 +322,16 @@ impl Trial<'_> {
             let first = round % order.len();
             order.rotate_left(first);
             for index in order {
-                if self.is_over(clock(measure)) {
+                let candidate = self.contenders[index].candidate;
+                if !self.goes_on(Phase::Timing, candidate, round, clock(measure), observer) {
                     return;
                 }
                 let contender = &mut self.contenders[index];
-                match measure.time(contender.candidate, self.case) {
+                match measure.time(candidate, self.case) {
                     Ok(seconds) if seconds.is_finite() && seconds > 0.0 => contender.times.push(seconds),
                     Ok(seconds) => contender.fate = Fate::Failed(format!("a pass cannot take {seconds} seconds")),
                     Err(error) => contender.fate = Fate::Failed(error.to_string()),
                 }
-                observer.progress(&self.progress(Phase::Timing, round, clock(measure)));
             }
             if self.judge(round + 1) {
                 return;
@@ -271,17 +339,33 @@ impl Trial<'_> {
         }
     }
 
+    /// Says what is about to be done, unless it is too late for it; whether it is to be done. The observer may interrupt.
+    fn goes_on(
+        &self,
+        phase: Phase,
+        candidate: Candidate,
+        rounds: usize,
+        now: Duration,
+        observer: &mut impl Observer,
+    ) -> bool {
+        if self.is_over(now) {
+            return false;
+        }
+        observer.progress(&self.progress(phase, candidate, rounds, now));
+        !self.is_over(now)
+    }
+
     /// Drops those who are slower than the leader beyond the noise; whether that settles the case.
     fn judge(&mut self, round: usize) -> bool {
         let Some((leader, _)) = self.leader() else { return true };
         let (leading, times) = (self.contenders[leader].candidate, self.contenders[leader].times.clone());
-        let mut settled = round >= stats::MIN_ROUNDS;
+        let mut settled = round >= stats::MIN_ROUNDS * self.search.caution.factor();
         for index in self.inside() {
             if index == leader {
                 continue;
             }
             let contender = &mut self.contenders[index];
-            match stats::standing(&times, &contender.times) {
+            match stats::standing(&times, &contender.times, self.search.caution) {
                 Standing::Slower(ratio) => {
                     let percent = (ratio - 1.0) * 100.0;
                     contender.fate =
@@ -311,17 +395,20 @@ impl Trial<'_> {
         now >= self.begin.saturating_add(self.share) || self.search.interrupt.load(Ordering::Relaxed)
     }
 
-    fn progress(&self, phase: Phase, rounds: usize, now: Duration) -> Progress {
+    fn progress(&self, phase: Phase, candidate: Candidate, rounds: usize, now: Duration) -> Progress {
         let cases = self.search.lineups.len();
         let spent = now.saturating_sub(self.begin).as_secs_f64() / self.share.as_secs_f64().max(f64::MIN_POSITIVE);
         Progress {
             phase,
             case: *self.case,
+            candidate,
             done: self.done,
             cases,
             left: self.contenders.iter().filter(|c| matches!(c.fate, Fate::Waiting | Fate::In)).count(),
             rounds,
-            leader: self.leader().map(|(index, seconds)| (self.contenders[index].candidate, seconds)),
+            leader: self
+                .leader()
+                .map(|(index, seconds)| Leader { candidate: self.contenders[index].candidate, seconds }),
             fraction: (self.done as f64 + spent.min(1.0)) / cases as f64,
             time_left: self.search.budget.saturating_sub(now),
         }
@@ -367,7 +454,11 @@ mod tests {
     impl Measure for Fake {
         type Error = String;
 
-        fn prepare(&mut self, Candidate { kernel, .. }: Candidate, _: &Case) -> Result<(), String> {
+        fn pack(&mut self, _: Candidate, _: &Case) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn check(&mut self, Candidate { kernel, .. }: Candidate, _: &Case) -> Result<(), String> {
             self.elapsed += Duration::from_millis(1);
             if self.lies == Some(kernel) { Err("row 3 differs from the reference".into()) } else { Ok(()) }
         }
@@ -413,9 +504,8 @@ mod tests {
         cases().into_iter().map(|case| Lineup { case, candidates: candidates.clone() }).collect()
     }
 
-    fn cases() -> Vec<Case> {
-        let case = |shape: &str| Case { shape: shape.parse().unwrap(), threads: 1, op: Op::Gemv, m: 1 };
-        vec![case("640x2560"), case("2560x640")]
+    fn cases() -> [Case; 2] {
+        ["640x2560", "2560x640"].map(|shape| Case { shape: shape.parse().unwrap(), threads: 1, op: Op::Gemv, m: 1 })
     }
 
     /// u4 is best by 5 %, u2 is next, u1 is hopeless.
@@ -429,7 +519,7 @@ mod tests {
 
     fn search(fake: &mut Fake, budget: f64, interrupt: &AtomicBool, observer: &mut impl Observer) -> Findings {
         let (lineups, budget) = (lineups(), Duration::from_secs_f64(budget));
-        let search = Search { lineups: &lineups, budget, interrupt };
+        let search = Search { lineups: &lineups, budget, caution: Caution::Calm, interrupt };
         search.run_by(&mut |fake: &Fake| fake.elapsed, fake, observer)
     }
 
@@ -461,7 +551,7 @@ mod tests {
         assert!(diary.0.iter().all(|progress| (0.0..=1.0).contains(&progress.fraction) && progress.left <= 5));
         let last = diary.0.last().unwrap();
         assert_eq!((last.done, last.cases, last.phase), (1, 2, Phase::Timing));
-        assert_eq!(last.leader.unwrap().0.kernel.tile.ku, 4);
+        assert_eq!(last.leader.unwrap().candidate.kernel.tile.ku, 4);
     }
 
     #[test]
@@ -506,7 +596,10 @@ mod tests {
             struct Nonsense(fn(KernelId) -> f64);
             impl Measure for Nonsense {
                 type Error = String;
-                fn prepare(&mut self, _: Candidate, _: &Case) -> Result<(), String> {
+                fn pack(&mut self, _: Candidate, _: &Case) -> Result<(), String> {
+                    Ok(())
+                }
+                fn check(&mut self, _: Candidate, _: &Case) -> Result<(), String> {
                     Ok(())
                 }
                 fn time(&mut self, candidate: Candidate, _: &Case) -> Result<f64, String> {
@@ -514,11 +607,114 @@ mod tests {
                 }
             }
             let budget = Duration::from_secs(10);
-            let search = Search { lineups: &lineups, budget, interrupt: &quiet() };
+            let search = Search { lineups: &lineups, budget, caution: Caution::Calm, interrupt: &quiet() };
             let findings = search.run(&mut Nonsense(nonsense), &mut ());
             assert_eq!(findings.samples.len(), 10);
             assert!(findings.samples.iter().all(|sample| sample.failed.as_ref().unwrap().contains("cannot take")));
         }
+    }
+
+    /// A machine whose cache holds some of the matrices that passes go through in turn: one kernel is ten times as fast as
+    /// any other on a matrix that is in it, and slower on all others.
+    struct Cached {
+        inner: Fake,
+        /// Matrices that are gone through before one is met again.
+        pool: usize,
+        /// Matrices, of those met last, that the cache holds.
+        cache: usize,
+        met: Vec<usize>,
+    }
+
+    impl Measure for Cached {
+        type Error = String;
+
+        fn pack(&mut self, candidate: Candidate, case: &Case) -> Result<(), String> {
+            self.inner.pack(candidate, case)
+        }
+
+        fn check(&mut self, candidate: Candidate, case: &Case) -> Result<(), String> {
+            self.inner.check(candidate, case)
+        }
+
+        fn time(&mut self, candidate: Candidate, case: &Case) -> Result<f64, String> {
+            let matrix = self.met.len() % self.pool;
+            let warm = self.met.iter().rev().take(self.cache).any(|met| *met == matrix);
+            self.met.push(matrix);
+            let seconds = self.inner.time(candidate, case)?;
+            Ok(if warm && candidate.kernel == kernels()[0] { 1e-4 } else { seconds })
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_is_fast_on_warm_weights_alone_does_not_win() {
+        let winner = |pool: usize| {
+            let lineups = lineups();
+            let budget = Duration::from_secs(100);
+            let interrupt = quiet();
+            let search = Search { lineups: &lineups, budget, caution: Caution::Calm, interrupt: &interrupt };
+            let mut cached = Cached { inner: Fake::new(by_chains), pool, cache: 16, met: Vec::new() };
+            let findings = search.run_by(&mut |cached: &Cached| cached.inner.elapsed, &mut cached, &mut ());
+            let best = |sample: &&Sample| sample.eliminated.is_none() && sample.case == lineups[0].case;
+            let best: Vec<KernelId> = findings.samples.iter().filter(best).map(|sample| sample.kernel).collect();
+            assert_eq!(best.len(), 1);
+            best[0]
+        };
+        assert_eq!(winner(17), kernels()[2], "of what is cold, the fastest");
+        assert_eq!(winner(8), kernels()[0], "the trap is one");
+    }
+
+    #[test]
+    fn on_a_loaded_machine_candidates_stay_longer() {
+        let rounds = |caution: Caution| {
+            let lineups = lineups();
+            let budget = Duration::from_secs(100);
+            let search = Search { lineups: &lineups, budget, caution, interrupt: &quiet() };
+            let mut fake = Fake::new(by_chains);
+            let findings = search.run_by(&mut |fake: &Fake| fake.elapsed, &mut fake, &mut ());
+            findings.samples.iter().map(|sample| sample.times.len()).collect::<Vec<_>>()
+        };
+        let (calm, loaded) = (rounds(Caution::Calm), rounds(Caution::Loaded));
+        assert!(calm.iter().zip(&loaded).all(|(calm, loaded)| *loaded >= 2 * calm.min(&stats::MIN_ROUNDS)));
+    }
+
+    /// Writes down how cases end.
+    #[derive(Default)]
+    struct Ends(Vec<(Case, usize, bool)>);
+
+    impl Observer for Ends {
+        fn progress(&mut self, _: &Progress) {}
+
+        fn finished(&mut self, case: &Case, samples: &[Sample], settled: bool) {
+            self.0.push((*case, samples.len(), settled));
+        }
+    }
+
+    #[test]
+    fn ends_of_cases_are_told() {
+        let mut ends = Ends::default();
+        search(&mut Fake::new(by_chains), 100.0, &quiet(), &mut ends);
+        assert_eq!(ends.0, cases().map(|case| (case, 5, true)));
+
+        let interrupt: &'static AtomicBool = Box::leak(Box::new(quiet()));
+        let mut fake = Fake::new(by_chains);
+        fake.stop_at = Some((8, interrupt));
+        let mut ends = Ends::default();
+        search(&mut fake, 100.0, interrupt, &mut ends);
+        assert_eq!(ends.0, [(cases()[0], 5, false)], "a case that was not begun has no end");
+    }
+
+    #[test]
+    fn an_observer_may_interrupt_before_a_pass() {
+        struct Stop<'a>(&'a AtomicBool);
+        impl Observer for Stop<'_> {
+            fn progress(&mut self, progress: &Progress) {
+                self.0.store(progress.phase == Phase::Timing, Ordering::Relaxed);
+            }
+        }
+        let interrupt = quiet();
+        let mut fake = Fake::new(by_chains);
+        search(&mut fake, 100.0, &interrupt, &mut Stop(&interrupt));
+        assert_eq!(fake.passes, 0);
     }
 
     #[test]
@@ -565,7 +761,7 @@ mod tests {
 
     #[test]
     fn nothing_to_search_is_soon_found() {
-        let none = Search { lineups: &[], budget: Duration::MAX, interrupt: &quiet() };
+        let none = Search { lineups: &[], budget: Duration::MAX, caution: Caution::Calm, interrupt: &quiet() };
         let findings = none.run(&mut Fake::new(by_chains), &mut ());
         assert_eq!(findings, Findings { samples: vec![], complete: true });
         let findings = Search { lineups: &lineups()[..1], ..none }.run(&mut Fake::new(by_chains), &mut ());

@@ -5,6 +5,8 @@
 //! measured. Its standard error follows Tukey and McLaughlin (1963): from the variance of the values after the dropped
 //! ones are set to the nearest kept.
 
+use serde::{Deserialize, Serialize};
+
 /// Share of the values that is dropped at each end.
 const TRIM: f64 = 0.25;
 
@@ -55,6 +57,29 @@ pub fn trimmed_mean(values: &[f64]) -> Option<f64> {
     sorted(values).map(|sorted| trimmed(&sorted).0)
 }
 
+/// How slowly a difference is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Caution {
+    /// The machine has nothing else to do.
+    #[default]
+    Calm,
+    /// Others use the machine as well: their share comes and goes, which makes single passes unlike each other and short
+    /// runs of rounds alike by accident. Twice the rounds are made before a difference is believed, and it must be twice
+    /// as many standard errors.
+    Loaded,
+}
+
+impl Caution {
+    /// By what rounds and margins are multiplied.
+    pub(crate) fn factor(self) -> usize {
+        match self {
+            Caution::Calm => 1,
+            Caution::Loaded => 2,
+        }
+    }
+}
+
 /// The median; `None` where there are no values, or one is not finite.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     sorted(values).map(|sorted| middle(&sorted))
@@ -73,7 +98,8 @@ pub enum Standing {
 
 /// Judges `other` against `leader`, whose times are paired by round: what slows a machine for a while slows both, and
 /// cancels in the ratio.
-pub fn standing(leader: &[f64], other: &[f64]) -> Standing {
+pub fn standing(leader: &[f64], other: &[f64], caution: Caution) -> Standing {
+    let caution = caution.factor();
     let rounds = leader.len().min(other.len());
     let (leader, other) = (&leader[..rounds], &other[..rounds]);
     let ratios: Vec<f64> = leader.iter().zip(other).map(|(leader, other)| (other / leader).ln()).collect();
@@ -81,13 +107,13 @@ pub fn standing(leader: &[f64], other: &[f64]) -> Standing {
     let (mean, error) = trimmed(&ratios);
     let slowest = leader.iter().copied().fold(0.0, f64::max);
     let fastest = other.iter().copied().fold(f64::INFINITY, f64::min);
-    if rounds >= 2 && fastest > HOPELESS * slowest {
+    if rounds >= 2 * caution && fastest > HOPELESS * slowest {
         return Standing::Slower(mean.exp());
     }
-    if rounds < MIN_ROUNDS {
+    if rounds < MIN_ROUNDS * caution {
         return Standing::Open;
     }
-    let margin = SIGMAS * widened(kept(rounds) - 1) * error;
+    let margin = caution as f64 * SIGMAS * widened(kept(rounds) - 1) * error;
     if mean - margin > 0.0 {
         Standing::Slower(mean.exp())
     } else if mean.abs() + margin < USEFUL {
@@ -185,12 +211,12 @@ mod tests {
 
         #[test]
         fn a_candidate_is_never_slower_than_itself(times in times()) {
-            prop_assert!(!matches!(standing(&times, &times), Standing::Slower(_)));
+            prop_assert!(!matches!(standing(&times, &times, Caution::Calm), Standing::Slower(_)));
         }
 
         #[test]
         fn not_both_are_slower(a in times(), b in times()) {
-            let slower = |a, b| matches!(standing(a, b), Standing::Slower(_));
+            let slower = |a, b| matches!(standing(a, b, Caution::Calm), Standing::Slower(_));
             prop_assert!(!(slower(&a, &b) && slower(&b, &a)));
         }
 
@@ -198,7 +224,8 @@ mod tests {
         #[test]
         fn drift_cancels(drift in prop::collection::vec(1.0..5.0f64, MIN_ROUNDS..40)) {
             let slower: Vec<f64> = drift.iter().map(|t| 1.02 * t).collect();
-            prop_assert!(matches!(standing(&drift, &slower), Standing::Slower(ratio) if (ratio - 1.02).abs() < 1e-6));
+            let standing = standing(&drift, &slower, Caution::Calm);
+            prop_assert!(matches!(standing, Standing::Slower(ratio) if (ratio - 1.02).abs() < 1e-6));
         }
     }
 
@@ -217,13 +244,27 @@ mod tests {
 
     #[test]
     fn the_hopeless_go_early_and_the_close_do_not() {
-        assert_eq!(standing(&[1.0], &[9.0]), Standing::Open, "one round may be an accident");
-        assert_eq!(standing(&[1.0, 1.0], &[2.0, 2.0]), Standing::Slower(2.0));
-        assert_eq!(standing(&[1.0, 1.0], &[1.4, 1.4]), Standing::Open);
-        assert_eq!(standing(&[1.0; 6], &[1.001; 6]), Standing::Slower(1.001));
+        assert_eq!(standing(&[1.0], &[9.0], Caution::Calm), Standing::Open, "one round may be an accident");
+        assert_eq!(standing(&[1.0, 1.0], &[2.0, 2.0], Caution::Calm), Standing::Slower(2.0));
+        assert_eq!(standing(&[1.0, 1.0], &[1.4, 1.4], Caution::Calm), Standing::Open);
+        assert_eq!(standing(&[1.0; 6], &[1.001; 6], Caution::Calm), Standing::Slower(1.001));
         let (a, b) = ([1.0, 1.001, 0.999, 1.0, 1.0, 1.0, 1.0, 1.0], [1.0; 8]);
-        assert_eq!(standing(&a, &b), Standing::Level);
-        assert_eq!(standing(&[], &[1.0]), Standing::Open);
+        assert_eq!(standing(&a, &b, Caution::Calm), Standing::Level);
+        assert_eq!(standing(&[], &[1.0], Caution::Calm), Standing::Open);
+    }
+
+    #[test]
+    fn a_loaded_machine_is_believed_later() {
+        let both = |other: &dyn Fn(usize) -> f64, rounds: usize| {
+            let (leader, other): (Vec<f64>, Vec<f64>) = (0..rounds).map(|i| (1.0, other(i))).unzip();
+            [Caution::Calm, Caution::Loaded].map(|caution| standing(&leader, &other, caution))
+        };
+        assert!(matches!(both(&|_| 2.0, 2), [Standing::Slower(_), Standing::Open]));
+        assert!(matches!(both(&|_| 2.0, 4), [Standing::Slower(_), Standing::Slower(_)]));
+        assert!(matches!(both(&|_| 1.1, MIN_ROUNDS), [Standing::Slower(_), Standing::Open]));
+        // 5 % slower, with noise of 2 %: six standard errors do for a calm machine, not for a loaded one.
+        assert!(matches!(both(&|i| 1.05 + [0.02, -0.02][i % 2], 24), [Standing::Slower(_), Standing::Open]));
+        assert!(matches!(both(&|i| 1.05 + [0.02, -0.02][i % 2], 90), [Standing::Slower(_), Standing::Slower(_)]));
     }
 
     /// With equal candidates and one-sided noise, a wrong `Slower` in any of 40 rounds is rare; a true 5 % is found.
@@ -238,7 +279,8 @@ mod tests {
             };
             let [a, b, slow] = [1.0, 1.0, 1.05].map(|base| (0..40).map(|_| pass(base)).collect::<Vec<_>>());
             let slower = |a: &[f64], b: &[f64]| {
-                (2..=40).any(|rounds| matches!(standing(&a[..rounds], &b[..rounds]), Standing::Slower(_)))
+                (2..=40)
+                    .any(|rounds| matches!(standing(&a[..rounds], &b[..rounds], Caution::Calm), Standing::Slower(_)))
             };
             wrong += usize::from(slower(&a, &b));
             found += usize::from(slower(&a, &slow));

@@ -135,7 +135,9 @@ fn case(kernel: &Runnable, n: usize, k: usize, block: usize, kind: usize) -> Res
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::super::runnable::{Args, Kernel};
     use super::super::{Isa, KERNELS};
     use super::*;
@@ -156,6 +158,23 @@ mod tests {
             truth.call(args);
             *args.out.add(args.panels * args.blocks * usize::from(tile.mr) * usize::from(tile.nr) - 2) += 1;
         }
+    }
+
+    /// Whether [`turncoat`] lies.
+    pub(crate) static LYING: AtomicBool = AtomicBool::new(false);
+
+    /// Right at first.
+    unsafe fn right_at_first(args: &Args) {
+        let truth = KERNELS.iter().find(|kernel| kernel.id.isa == Isa::Scalar).unwrap();
+        // SAFETY: the same promise, to the same kernel.
+        unsafe { if LYING.load(Ordering::SeqCst) { off_by_one(args) } else { truth.call(args) } }
+    }
+
+    /// A kernel that is right until [`LYING`] is set.
+    pub(crate) fn turncoat() -> Runnable {
+        let truth = KERNELS.iter().find(|kernel| kernel.id.isa == Isa::Scalar).unwrap();
+        let turncoat: &'static Kernel = Box::leak(Box::new(Kernel::new(truth.id, "", right_at_first)));
+        turncoat.detect().unwrap()
     }
 
     /// Calls the scalar kernel for decoding, after its arguments were tampered with.

@@ -92,14 +92,13 @@ impl<'a> Bench<'a> {
         Bench { kernels, pool_bytes, threads: None, work: None }
     }
 
-    fn runnable(&self, Candidate { kernel, schedule }: Candidate) -> Result<Runnable, BenchError> {
+    pub(super) fn runnable(&self, Candidate { kernel, schedule }: Candidate) -> Result<Runnable, BenchError> {
         let found = self.kernels.iter().find(|known| known.id() == kernel).ok_or(BenchError::Missing)?;
         Ok(found.scheduled(schedule))
     }
 
-    /// Packs weights for some kernels of one layout, and compares what they compute for a case with the reference.
-    pub(super) fn prepare_choice(&mut self, choice: &Choice, case: &Case) -> Result<(), BenchError> {
-        choice.kernels().iter().try_for_each(self_check::check)?;
+    /// Packs weights for some kernels of one layout.
+    pub(super) fn pack_choice(&mut self, choice: &Choice, case: &Case) -> Result<(), BenchError> {
         if self.threads.as_ref().is_none_or(|pool| pool.threads() != case.threads) {
             self.threads = Some(Pool::new(case.threads));
         }
@@ -119,20 +118,29 @@ impl<'a> Bench<'a> {
             let matrices = (0..copies).map(|_| Linear::Ternary(first.clone())).collect();
             work.pools.insert(layout, (matrices, 0));
         }
-        let Some((matrices, _)) = work.pools.get_mut(&layout) else { return Err(BenchError::Unprepared) };
-        choose(&mut matrices[..1], choice);
-        work.y.fill(f32::NAN);
-        project(pool, &mut work.x, [(&matrices[0], &mut work.y)])?;
-        work.compare()
+        Ok(())
+    }
+
+    /// Compares what some kernels compute for a case, packed before, with the reference.
+    pub(super) fn check_choice(&mut self, choice: &Choice, case: &Case) -> Result<(), BenchError> {
+        choice.kernels().iter().try_for_each(self_check::check)?;
+        self.time_choice(choice, case, 0).map(|_| ())
     }
 
     /// Seconds of one product by some kernels, over weights that are in no cache; a pass goes through `bytes` bytes of
-    /// them, and the next one goes on from there.
+    /// them, and the next one goes on from there. What the last product of it comes to is compared with the reference.
     pub(super) fn time_choice(&mut self, choice: &Choice, case: &Case, bytes: usize) -> Result<f64, BenchError> {
         let (Some(pool), Some(work)) = (&self.threads, &mut self.work) else { return Err(BenchError::Unprepared) };
         let Some((matrices, next)) = work.pools.get_mut(&choice.layout()) else { return Err(BenchError::Unprepared) };
+        if work.case != *case {
+            return Err(BenchError::Unprepared);
+        }
         let count = bytes.div_ceil(case.shape.weights() / 4).max(1);
         choose(matrices, choice);
+        // What is not written is not right by an earlier kernel's work.
+        work.y.fill(f32::NAN);
+        // Threads are awake in a model: they come from another layer.
+        pool.run(|_| ());
         let start = Instant::now();
         for _ in 0..count {
             // A model tabulates once for each matrix, or two or three that share their input.
@@ -140,7 +148,9 @@ impl<'a> Bench<'a> {
             project(pool, &mut work.x, [(&matrices[*next % matrices.len()], &mut work.y)])?;
             *next += 1;
         }
-        Ok(start.elapsed().as_secs_f64() / count as f64)
+        let seconds = start.elapsed().as_secs_f64() / count as f64;
+        work.compare()?;
+        Ok(seconds)
     }
 }
 
@@ -193,8 +203,12 @@ fn code(i: u64) -> u8 {
 impl Measure for Bench<'_> {
     type Error = BenchError;
 
-    fn prepare(&mut self, candidate: Candidate, case: &Case) -> Result<(), BenchError> {
-        self.prepare_choice(&Choice::only(self.runnable(candidate)?), case)
+    fn pack(&mut self, candidate: Candidate, case: &Case) -> Result<(), BenchError> {
+        self.pack_choice(&Choice::only(self.runnable(candidate)?), case)
+    }
+
+    fn check(&mut self, candidate: Candidate, case: &Case) -> Result<(), BenchError> {
+        self.check_choice(&Choice::only(self.runnable(candidate)?), case)
     }
 
     fn time(&mut self, candidate: Candidate, case: &Case) -> Result<f64, BenchError> {
@@ -216,5 +230,97 @@ fn choose(matrices: &mut [Linear], choice: &Choice) {
         if let Linear::Ternary(ternary) = matrix {
             ternary.choose(choice.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::kernels::self_check::tests::{LYING, turncoat};
+    use crate::kernels::{Isa, KERNELS, Kernel};
+    use tritune_codegen::{KernelId, Tile};
+
+    fn case(kernel: KernelId) -> Case {
+        Case { shape: "96x320".parse().expect("a shape"), threads: 1, op: kernel.op, m: kernel.tile.mr.into() }
+    }
+
+    /// A matrix that a pass meets again lies behind more bytes of others than caches hold, whoever read them.
+    #[test]
+    fn weights_are_cold() {
+        const POOL: usize = 2 << 20;
+        let layout = |kernel: &Runnable| kernel.id().layout();
+        let kernels: Vec<Runnable> = KERNELS.iter().filter_map(Kernel::detect).collect();
+        let decoders = |kernel: &&Runnable| kernel.id().op == Op::Gemv && kernel.id().tile.mr == 1;
+        let first = kernels.iter().find(decoders).expect("a kernel for decoding");
+        let alike: Vec<Runnable> =
+            kernels.iter().filter(decoders).filter(|kernel| layout(kernel) == layout(first)).copied().collect();
+        let case = case(first.id());
+        let mut bench = Bench::new(&kernels, POOL);
+        for kernel in &alike {
+            bench.pack(kernel.id().into(), &case).expect("packed");
+        }
+        // The products of each step are those with the matrices from the one place to the other.
+        let mut read: Vec<usize> = Vec::new();
+        let place = |bench: &Bench| bench.work.as_ref().map(|work| (work.pools[&layout(first)].1, work.pools.len()));
+        for round in 0..6 {
+            for kernel in &alike {
+                let before = place(&bench).expect("packed").0;
+                if round == 0 {
+                    bench.check(kernel.id().into(), &case).expect("right");
+                } else {
+                    bench.time(kernel.id().into(), &case).expect("right");
+                }
+                let (after, pools) = place(&bench).expect("packed");
+                assert!(after > before && pools == 1);
+                read.extend(before..after);
+            }
+        }
+        let work = bench.work.as_ref().expect("packed");
+        let matrices = &work.pools[&layout(first)].0;
+        let bytes = |matrix: &Linear| match matrix {
+            Linear::Ternary(ternary) => ternary.bytes(),
+            _ => panic!("a matrix that was not packed"),
+        };
+        let mut seen: HashMap<usize, usize> = HashMap::new();
+        let mut met_again = 0;
+        for (time, place) in read.iter().enumerate() {
+            if let Some(before) = seen.insert(place % matrices.len(), time) {
+                let between: usize = read[before + 1..time].iter().map(|i| bytes(&matrices[i % matrices.len()])).sum();
+                assert!(between >= POOL, "{between} bytes later");
+                met_again += 1;
+            }
+        }
+        assert!(met_again > 0, "the passes were too short to tell");
+        assert!(cold_pool(&Machine::detect(Isa::here())) as u64 >= POOL_BYTES);
+    }
+
+    #[test]
+    fn a_kernel_that_goes_wrong_while_it_is_timed_is_out() {
+        let kernels = [turncoat()];
+        let id = kernels[0].id();
+        let case = case(id);
+        let mut bench = Bench::new(&kernels, 1 << 20);
+        bench.pack(id.into(), &case).expect("packed");
+        bench.check(id.into(), &case).expect("right so far");
+        bench.time(id.into(), &case).expect("right so far");
+        LYING.store(true, Ordering::SeqCst);
+        let error = bench.time(id.into(), &case).expect_err("wrong");
+        assert!(matches!(error, BenchError::Wrong { .. }), "{error}");
+        assert!(error.to_string().contains("is right"), "{error}");
+    }
+
+    #[test]
+    fn what_was_not_packed_is_not_run() {
+        let kernels: Vec<Runnable> = KERNELS.iter().filter_map(Kernel::detect).collect();
+        let id = kernels[0].id();
+        let mut bench = Bench::new(&kernels, 1 << 20);
+        assert!(matches!(bench.time(id.into(), &case(id)), Err(BenchError::Unprepared)));
+        bench.pack(id.into(), &case(id)).expect("packed");
+        let other = Case { shape: "64x320".parse().expect("a shape"), ..case(id) };
+        assert!(matches!(bench.time(id.into(), &other), Err(BenchError::Unprepared)));
+        let missing = KernelId { tile: Tile { nr: 64, ..id.tile }, ..id };
+        assert!(kernels.iter().any(|kernel| kernel.id() == missing) || bench.pack(missing.into(), &case(id)).is_err());
     }
 }

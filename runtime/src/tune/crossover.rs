@@ -2,11 +2,13 @@
 //! for fewer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tritune_codegen::Op;
+use tritune_tuning::candidate::Candidate;
 use tritune_tuning::case::Case;
 use tritune_tuning::results::{Crossover, Tail, four_figures};
+use tritune_tuning::search::{Observer, Phase, Progress};
 use tritune_tuning::stats;
 
 use super::bench::{Bench, BenchError};
@@ -24,8 +26,9 @@ pub(super) fn crossover(
     bench: &mut Bench<'_>,
     kernels: &[Runnable],
     case: &Case,
-    until: Instant,
+    until: Option<Instant>,
     interrupt: &AtomicBool,
+    observer: &mut impl Observer,
 ) -> Result<Option<Crossover>, BenchError> {
     let source = || kernels.first().map(|kernel| Source::Default(kernel.id().isa));
     let few: Vec<Runnable> = kernels.iter().filter(|kernel| kernel.id().op == Op::Gemv).copied().collect();
@@ -40,12 +43,34 @@ pub(super) fn crossover(
     while high - low > 1 {
         let m = low.midpoint(high);
         let case = Case { op: Op::Gemv, m, ..*case };
-        bench.prepare_choice(&gemv, &case)?;
-        bench.prepare_choice(&gemm, &case)?;
+        let mut goes_on = |choice: &Choice, rounds: usize| {
+            let time_left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+            let kernel = *choice.kernel(m);
+            observer.progress(&Progress {
+                phase: Phase::Crossing,
+                case,
+                candidate: Candidate { kernel: kernel.id(), schedule: kernel.schedule() },
+                done: 0,
+                cases: 1,
+                left: high - low - 1,
+                rounds,
+                leader: None,
+                fraction: 1.0 - (high - low) as f64 / width as f64,
+                time_left,
+            });
+            !time_left.is_zero() && !interrupt.load(Ordering::Relaxed)
+        };
+        for choice in [&gemv, &gemm] {
+            if !goes_on(choice, 0) {
+                return Ok(None);
+            }
+            bench.pack_choice(choice, &case)?;
+            bench.check_choice(choice, &case)?;
+        }
         let mut times = [Vec::new(), Vec::new()];
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             for (choice, times) in [&gemv, &gemm].into_iter().zip(&mut times) {
-                if Instant::now() >= until || interrupt.load(Ordering::Relaxed) {
+                if !goes_on(choice, round) {
                     return Ok(None);
                 }
                 times.push(bench.time_choice(choice, &case, PASS_BYTES)?);

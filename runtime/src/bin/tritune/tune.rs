@@ -1,21 +1,27 @@
 //! `tritune tune`: time the kernels that are compiled in, on this machine.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io::{self, BufReader, Write};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tritune::kernels::{Isa, KERNELS};
+use tritune::kernels::{Isa, KERNELS, Kernel, Runnable};
 use tritune::threads;
-use tritune::tune::Tuning;
+use tritune::tune::{Bench, Plan, Supervisor, Tuning, serve};
+use tritune_tuning::case::Case;
+use tritune_tuning::journal::{Found, Journal, JournalError, Record};
+use tritune_tuning::load::{self, Ticks};
+use tritune_tuning::lock::Lock;
 use tritune_tuning::pick::Weighting;
 use tritune_tuning::report;
-use tritune_tuning::results::Results;
-use tritune_tuning::search::{Observer, Phase, Progress};
+use tritune_tuning::results::{Results, Sample};
+use tritune_tuning::search::{Excluded, Observer, Phase, Progress};
 use tritune_tuning::shapes::{Model, Shape};
+use tritune_tuning::stats::Caution;
 
 /// Steps of the progress bar.
 const STEPS: u64 = 1000;
@@ -41,6 +47,15 @@ pub(crate) struct Tune {
     /// Folder that keeps the results, one file a machine; without it they are only shown
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Go on with a search that was interrupted: what it had finished is not measured again
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Measure for the tuner that started this process
+    #[arg(long, hide = true)]
+    worker: bool,
+    /// Bytes of weights to go through before any is used again, where caches are to matter
+    #[arg(long, hide = true)]
+    pool_bytes: Option<usize>,
     /// The command line to record, where this is run by another program
     #[arg(long, hide = true)]
     command: Option<String>,
@@ -52,6 +67,9 @@ fn model(name: &str) -> Result<Model, String> {
 
 impl Tune {
     pub(crate) fn run(self) -> Result<()> {
+        if self.worker {
+            return work();
+        }
         let mut shapes = self.shapes;
         for shape in self.models.iter().flat_map(Model::shapes) {
             if !shapes.contains(&shape) {
@@ -71,7 +89,7 @@ impl Tune {
         if let Some(isa) = self.isas.iter().find(|isa| !isa.detected()) {
             bail!("this machine does not run {isa}; `tritune kernels` lists what it runs");
         }
-        let out = self.out.map(writable).transpose()?;
+        let folder = self.out.map(writable).transpose()?;
 
         let interrupt = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&interrupt);
@@ -84,37 +102,89 @@ impl Tune {
             isas: self.isas.clone(),
             budget: Duration::from_secs(self.seconds),
             objective: Weighting::default(),
-            pool_bytes: None,
+            pool_bytes: self.pool_bytes,
             command,
         };
-        let mut bar = Bar::new();
-        let results = tuning.run(&interrupt, &mut bar)?;
-        bar.0.finish_and_clear();
+        let plan = tuning.plan()?;
+        let kept = folder.map(|folder| Kept::new(folder, &plan, &tuning.command, self.resume)).transpose()?;
+        let (mut kept, found) = kept.unzip();
+
+        let load = load::glimpse().filter(|load| *load > load::LOADED);
+        if let Some(load) = load {
+            eprintln!(
+                "warning: others take {:.0} % of the CPU time of this machine: differences are believed later, and fewer \
+                 are found; a quiet machine measures better",
+                load * 100.0
+            );
+        }
+        let caution = if load.is_some() { Caution::Loaded } else { Caution::Calm };
+        let before = Ticks::now();
+        // By this name it is the program that runs, even if another one has been built in its place.
+        let program = if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
+        let program = program.context("cannot find this program, which is to run as a worker")?;
+        let worker = || {
+            let mut command = Command::new(&program);
+            command.args(["tune", "--worker"]);
+            command
+        };
+        let mut supervisor = Supervisor::new(worker, plan.pool_bytes(), found.unwrap_or_default());
+        let mut watcher = Watcher { bar: bar(), journal: kept.as_mut().map(|kept| &mut kept.journal), told: false };
+        let results = plan.run(&mut supervisor, caution, &interrupt, &mut watcher);
+        watcher.bar.finish_and_clear();
+        let mut results = results?;
+        results.load = before.zip(Ticks::now()).and_then(|(before, now)| before.others_until(&now));
         if results.samples.is_empty() && !interrupt.load(Ordering::SeqCst) {
             bail!("{} s are too short to measure anything; give it more with --seconds", self.seconds);
         }
 
-        writeln!(std::io::stdout(), "{}", report::table(&results))?;
-        for sample in results.samples.iter().filter(|sample| sample.failed.is_some()) {
-            let why = sample.failed.as_deref().unwrap_or_default();
-            eprintln!("warning: {} was excluded from {}: {why}", sample.kernel, sample.case);
+        writeln!(io::stdout(), "{}", report::table(&results))?;
+        tell_failures(&results);
+        if let Some(load) = results.load.filter(|load| *load > load::LOADED) {
+            eprintln!("warning: others took {:.0} % of the CPU time while this was measured", load * 100.0);
         }
-        let Some(folder) = out else { return Ok(()) };
+        let Some(kept) = kept else { return Ok(()) };
         // Narrower vectors may be left out: a quick search does so.
         let widest = self.isas.iter().map(|isa| isa.vector_bytes()).max().unwrap_or(0);
         let passed_over = Isa::best_here()
             .into_iter()
             .find(|isa| isa.vector_bytes() >= widest && widest > 0 && !self.isas.contains(isa));
         if interrupt.load(Ordering::SeqCst) {
-            aside(results, &folder, "interrupted")?;
+            kept.aside(&results, "interrupted; --resume goes on")?;
             bail!("interrupted");
-        } else if let Some(isa) = passed_over {
-            aside(results, &folder, &format!("{isa} was not measured"))
         } else if !results.complete {
-            aside(results, &folder, "the time was too short for every candidate; give it more with --seconds")
+            kept.aside(
+                &results,
+                "the time was too short for every candidate; go on with --resume, or give it more with --seconds",
+            )
+        } else if let Some(isa) = passed_over {
+            kept.aside(&results, &format!("{isa} was not measured"))?;
+            kept.done()
         } else {
-            keep(results, &folder)
+            kept.save(results)
         }
+    }
+}
+
+/// Runs candidates for the tuner that has started this process.
+fn work() -> Result<()> {
+    let kernels: Vec<Runnable> = KERNELS.iter().filter_map(Kernel::detect).collect();
+    serve(BufReader::new(io::stdin()), io::stdout(), |pool_bytes| Bench::new(&kernels, pool_bytes))?;
+    Ok(())
+}
+
+/// One line for each kernel that was excluded.
+fn tell_failures(results: &Results) {
+    let failed = |sample: &&Sample| sample.failed.is_some();
+    let mut told = Vec::new();
+    for sample in results.samples.iter().filter(failed) {
+        if told.contains(&sample.kernel) {
+            continue;
+        }
+        told.push(sample.kernel);
+        let more = results.samples.iter().filter(failed).filter(|other| other.kernel == sample.kernel).count() - 1;
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let why = sample.failed.as_deref().unwrap_or_default();
+        eprintln!("warning: {} was excluded from {}{more}: {why}", sample.kernel, sample.case);
     }
 }
 
@@ -127,59 +197,139 @@ fn writable(folder: PathBuf) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Writes the results, with what is still true of earlier ones.
-fn keep(mut results: Results, folder: &Path) -> Result<()> {
-    let path = folder.join(results.file_name());
-    if path.exists() {
-        let hash = |id| KERNELS.iter().find(|kernel| kernel.id == id).map(|kernel| kernel.source_hash.to_owned());
-        match Results::load(&path).and_then(|older| older.check(hash).map(|()| older)) {
-            Ok(older) => results.absorb(older),
-            Err(error) => eprintln!("warning: nothing is taken over from earlier results: {error}"),
+/// Where results are kept, and what is kept until there are any.
+struct Kept {
+    /// The results file.
+    path: PathBuf,
+    journal: Journal,
+    /// Held until the end.
+    _lock: Lock,
+}
+
+impl Kept {
+    /// Takes the folder for this tuner, and begins a journal or goes on with one.
+    fn new(folder: PathBuf, plan: &Plan, command: &str, resume: bool) -> Result<(Kept, Found)> {
+        let path = folder.join(plan.machine().file_name());
+        let lock = Lock::take(&path.with_extension("lock"), command)?;
+        let (entries, identity) = (path.with_extension("journal"), plan.journal());
+        let resumed = if resume { Journal::resume(&entries, &identity)? } else { None };
+        let (journal, found) = match resumed {
+            Some((journal, found)) => {
+                eprintln!("{} cases are taken from {}", found.finished.len(), entries.display());
+                (journal, found)
+            }
+            None => {
+                match Record::load(&entries) {
+                    Ok(Some(Record { command, date, plan, .. })) => eprintln!(
+                        "warning: {} of an interrupted search (`{command}`, {date}) is replaced{}",
+                        entries.display(),
+                        if plan == identity { "; --resume would have gone on with it" } else { "" }
+                    ),
+                    Ok(None) if resume => eprintln!("there is no journal to go on with: the search begins anew"),
+                    Ok(None) => (),
+                    Err(error) => eprintln!("warning: a journal is replaced: {error}"),
+                }
+                (Journal::begin(&entries, &identity, command)?, Found::default())
+            }
+        };
+        Ok((Kept { path, journal, _lock: lock }, found))
+    }
+
+    /// Writes the results, with what is still true of earlier ones.
+    fn save(self, mut results: Results) -> Result<()> {
+        if self.path.exists() {
+            let hash = |id| KERNELS.iter().find(|kernel| kernel.id == id).map(|kernel| kernel.source_hash.to_owned());
+            match Results::load(&self.path).and_then(|older| older.check(hash).map(|()| older)) {
+                Ok(older) => {
+                    if older.is_dated_after(&results) {
+                        eprintln!(
+                            "warning: {} is dated {}, which is yet to come: a clock was set back; it is taken as it is",
+                            self.path.display(),
+                            older.date
+                        );
+                    }
+                    results.absorb(older);
+                }
+                Err(error) => eprintln!("warning: nothing is taken over from earlier results: {error}"),
+            }
+        }
+        let saved = results.save(&self.path);
+        saved.map_err(|error| anyhow!("{error}; with --resume nothing is measured again"))?;
+        eprintln!("results: {}", self.path.display());
+        self.done()
+    }
+
+    /// What was measured is kept elsewhere.
+    fn done(self) -> Result<()> {
+        self.journal.remove().context("the results are complete, but their journal is left")
+    }
+
+    /// Writes results that are not to be picked from beside the last good ones.
+    fn aside(&self, results: &Results, why: &str) -> Result<()> {
+        let path = self.path.with_extension("aside");
+        results.save(&path)?;
+        eprintln!(
+            "{why}: {} samples are kept in {}; earlier results are as they were",
+            results.samples.len(),
+            path.display()
+        );
+        Ok(())
+    }
+}
+
+/// Shows how far the search is, and writes down what it has found.
+struct Watcher<'a> {
+    bar: ProgressBar,
+    journal: Option<&'a mut Journal>,
+    /// Whether it was said that the journal cannot be written.
+    told: bool,
+}
+
+/// A progress bar on a terminal.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr_with_hz(5));
+    // A template that does not parse would be a mistake in this line; the default bar would do.
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {prefix}  {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+impl Watcher<'_> {
+    fn write(&mut self, write: impl FnOnce(&mut Journal) -> Result<(), JournalError>) {
+        let Some(Err(error)) = self.journal.as_mut().map(|journal| write(journal)) else { return };
+        if !self.told {
+            self.told = true;
+            let warning = format!("warning: {error}; the search goes on, but --resume would measure this again");
+            self.bar.suspend(|| eprintln!("{warning}"));
         }
     }
-    results.save(&path)?;
-    eprintln!("results: {}", path.display());
-    Ok(())
 }
 
-/// Writes results that are not to be picked from beside the last good ones.
-fn aside(results: Results, folder: &Path, why: &str) -> Result<()> {
-    let path = folder.join(results.file_name()).with_extension("aside");
-    results.save(&path)?;
-    eprintln!(
-        "{why}: {} samples are kept in {}; earlier results are as they were",
-        results.samples.len(),
-        path.display()
-    );
-    Ok(())
-}
-
-/// The progress bar.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr_with_hz(5));
-        // A template that does not parse would be a mistake in this line; the default bar would do.
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {prefix}  {msg}") {
-            bar.set_style(style);
-        }
-        Bar(bar)
-    }
-}
-
-impl Observer for Bar {
+impl Observer for Watcher<'_> {
     fn progress(&mut self, progress: &Progress) {
         let phase = match progress.phase {
+            Phase::Packing => "packing",
             Phase::Checking => "checking",
             Phase::Timing => "timing",
+            Phase::Crossing => "crossover",
         };
-        self.0.set_position((progress.fraction * STEPS as f64) as u64);
-        self.0.set_prefix(format!("{} s left", progress.time_left.as_secs()));
+        self.bar.set_position((progress.fraction * STEPS as f64) as u64);
+        self.bar.set_prefix(format!("{} s left", progress.time_left.as_secs()));
         let mut message = format!("{phase} {} ({} left)", progress.case, progress.left);
-        if let Some((candidate, seconds)) = progress.leader {
-            message += &format!(", {:.1} µs {}", seconds * 1e6, candidate.kernel.tile);
+        if let Some(leader) = progress.leader {
+            message += &format!(", {:.1} µs {}", leader.seconds * 1e6, leader.candidate.kernel.tile);
         }
-        self.0.set_message(message);
+        self.bar.set_message(message);
+    }
+
+    fn finished(&mut self, case: &Case, samples: &[Sample], settled: bool) {
+        if settled {
+            self.write(|journal| journal.finished(case, samples));
+        }
+    }
+
+    fn excluded(&mut self, excluded: &Excluded) {
+        self.write(|journal| journal.excluded(excluded));
     }
 }
