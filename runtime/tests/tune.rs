@@ -276,3 +276,30 @@ fn a_disk_that_fills_costs_the_journal_alone() {
     assert!(said.contains(&format!("{} cases are taken from", whole.finished.len())), "{said}");
     assert!(results.expect("valid").complete);
 }
+
+/// The binary alone, as it is installed, with a model: its next load knows what was measured.
+#[test]
+fn a_binary_alone_tunes_for_a_model_and_remembers() {
+    let (home, folder) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let binary = folder.path().join("tritune");
+    std::fs::copy(env!("CARGO_BIN_EXE_tritune"), &binary).expect("copied");
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/austen-5m-i2_s.gguf");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.current_dir(folder.path()).env("XDG_CACHE_HOME", home.path()).args(arguments);
+        let output = command.stdin(Stdio::null()).output().expect("the binary starts");
+        assert!(output.status.success(), "{}", words(&output));
+        words(&output)
+    };
+    let bench = ["bench", model, "-p", "8", "-n", "1", "-r", "1", "-t", "1"];
+    assert!(!run(&bench).contains("tuned here"));
+    let tuned = run(&["tune", model, "--threads", "1", "--pool-bytes", "1000000", "--seconds", "12"]);
+    let results = file(&home.path().join("tritune"), "toml");
+    assert!(tuned.contains(&format!("results: {}", results.display())), "{tuned}");
+    let shapes: Vec<String> =
+        Results::load(&results).expect("valid").tensors().iter().map(|tensor| tensor.shape.to_string()).collect();
+    assert_eq!(shapes.len(), 4, "{shapes:?}");
+    let said = run(&bench);
+    assert!(said.contains("kernels of 42 ternary matrices: tuned here"), "{said}");
+    assert!(!said.contains("warning"), "{said}");
+}

@@ -16,6 +16,11 @@ pub struct Shape {
 const MAX_DIMENSION: usize = 1 << 24;
 
 impl Shape {
+    /// A shape of these dimensions; `None` where one is 0, or larger than any matrix.
+    pub fn new(n: usize, k: usize) -> Option<Shape> {
+        [n, k].iter().all(|d| (1..=MAX_DIMENSION).contains(d)).then_some(Shape { n, k })
+    }
+
     /// Number of weights.
     pub fn weights(&self) -> usize {
         self.n * self.k
@@ -39,11 +44,10 @@ impl FromStr for Shape {
     fn from_str(text: &str) -> Result<Self, ShapeError> {
         let parse = || {
             let (n, k) = text.split_once('x')?;
-            Some(Shape { n: n.parse().ok()?, k: k.parse().ok()? })
+            Shape::new(n.parse().ok()?, k.parse().ok()?)
         };
-        let fits = |shape: &Shape| [shape.n, shape.k].iter().all(|d| (1..=MAX_DIMENSION).contains(d));
         // Only the canonical spelling, so that equal shapes are equal text.
-        parse().filter(fits).filter(|shape| shape.to_string() == text).ok_or_else(|| ShapeError(text.into()))
+        parse().filter(|shape| shape.to_string() == text).ok_or_else(|| ShapeError(text.into()))
     }
 }
 

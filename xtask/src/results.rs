@@ -91,7 +91,8 @@ fn check(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn table(folder: &Path) -> Result<()> {
+/// Writes the index of a folder.
+pub(crate) fn table(folder: &Path) -> Result<()> {
     let members = fleet::members(folder)?;
     let written = index(&members)?.write(folder)?;
     for path in &written {

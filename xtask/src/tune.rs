@@ -14,7 +14,7 @@ use tritune_tuning::menu::Menu;
 use tritune_tuning::shapes::{Model, Shape};
 use tritune_tuning::space::{Effort, Space};
 
-use crate::cargo;
+use crate::{cargo, results};
 
 /// Shapes of the embedded demo model, beside those of a model worth tuning for.
 const DEMO_SHAPES: [&str; 4] = ["256x256", "128x256", "768x256", "256x768"];
@@ -89,6 +89,9 @@ impl Tune {
         ctrlc::set_handler(|| ()).context("cannot listen for Ctrl-C")?;
         cargo::run(self.tuner(&tuner, &shapes, &isas))?;
 
+        if let Err(error) = results::table(&self.folder()) {
+            eprintln!("warning: {error}");
+        }
         eprintln!("building tritune with the winners");
         let tritune = cargo::build_tritune()?;
         let mut demo = Command::new(tritune);
@@ -104,10 +107,14 @@ impl Tune {
         })
     }
 
+    fn folder(&self) -> PathBuf {
+        cargo::root().join(&self.out)
+    }
+
     /// The command that measures.
     fn tuner(&self, tritune: &Path, shapes: &[Shape], isas: &[Isa]) -> Command {
         let mut tune = Command::new(tritune);
-        tune.arg("tune").arg("--out").arg(cargo::root().join(&self.out));
+        tune.arg("tune").arg("--out").arg(self.folder());
         tune.args(["--seconds", &self.seconds().to_string()]);
         for shape in shapes {
             tune.args(["--shape", &shape.to_string()]);

@@ -67,6 +67,19 @@ pub struct Weights {
     pub rope: Rope,
 }
 
+impl Weights {
+    /// The ternary matrices, from the first layer to the head.
+    pub fn ternaries(&self) -> impl Iterator<Item = &Ternary> {
+        let of_layers = self.layers.iter().flat_map(|Layer { q, k, v, output, gate, up, down, .. }| {
+            [q, k, v, output, gate, up, down].map(|projection| &projection.linear)
+        });
+        of_layers.chain([&self.head.linear]).filter_map(|linear| match linear {
+            Linear::Ternary(ternary) => Some(ternary),
+            Linear::Float(_) => None,
+        })
+    }
+}
+
 /// The table of token embeddings, decoded a row at a time.
 #[derive(Debug)]
 pub enum Embedding {

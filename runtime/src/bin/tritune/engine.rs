@@ -1,5 +1,6 @@
 //! What the verbs share: where the model is, and what it runs on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -83,7 +84,23 @@ impl Engine {
         })?;
         bar.finish_and_clear();
         eprintln!("loaded {} in {:.2} s", file.path().display(), start.elapsed().as_secs_f64());
+        tell_choices(&model);
         Ok(model)
+    }
+}
+
+/// Says where the kernels of ternary matrices come from, and what was passed over.
+fn tell_choices(model: &Model) {
+    let (mut sources, mut notes) = (BTreeMap::<String, usize>::new(), BTreeSet::new());
+    for ternary in model.weights().ternaries() {
+        *sources.entry(ternary.choice().source.to_string()).or_default() += 1;
+        notes.extend(ternary.choice().notes.iter().map(String::as_str));
+    }
+    for (source, matrices) in sources {
+        eprintln!("kernels of {matrices} ternary matrices: {source}");
+    }
+    for note in notes {
+        eprintln!("warning: passed over: {note}");
     }
 }
 

@@ -1,7 +1,8 @@
 //! `tritune tune`: time the kernels that are compiled in, on this machine.
 
+use std::collections::HashSet;
 use std::io::{self, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tritune::kernels::{Isa, KERNELS, Kernel, Runnable};
+use tritune::gguf::{File, Tensor};
+use tritune::kernels::{Isa, KERNELS, Kernel, Runnable, results_cache};
 use tritune::threads;
 use tritune::tune::{Bench, Plan, Supervisor, Tuning, serve};
 use tritune_tuning::case::Case;
@@ -29,11 +31,14 @@ const STEPS: u64 = 1000;
 /// Time the compiled-in kernels on this machine, and keep what wins
 #[derive(clap::Args)]
 pub(crate) struct Tune {
+    /// Models whose ternary matrices to tune for: GGUF files
+    #[arg(value_name = "MODEL")]
+    files: Vec<PathBuf>,
     /// Shape of weights, rows x columns, such as 6912x2560; may be repeated
     #[arg(long = "shape", value_name = "NxK")]
     shapes: Vec<Shape>,
-    /// Shapes of a model; may be repeated
-    #[arg(long = "layers-of", value_name = "MODEL", value_parser = model)]
+    /// Shapes of a published model, by name; may be repeated
+    #[arg(long = "layers-of", value_name = "NAME", value_parser = model)]
     models: Vec<Model>,
     /// Instruction set; may be repeated; the best of this machine where none is given
     #[arg(long = "isa")]
@@ -44,11 +49,14 @@ pub(crate) struct Tune {
     /// Time for measuring
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// Folder that keeps the results, one file a machine; without it they are only shown
+    /// Share of decoding in what layouts are chosen for, from 0 to 1; the rest is prefill
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    decode: Option<f64>,
+    /// Folder that keeps the results, one file a machine; the user's cache where none is given, which is read at every load
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Go on with a search that was interrupted: what it had finished is not measured again
-    #[arg(long, requires = "out")]
+    #[arg(long)]
     resume: bool,
     /// Measure for the tuner that started this process
     #[arg(long, hide = true)]
@@ -65,19 +73,40 @@ fn model(name: &str) -> Result<Model, String> {
     Model::named(name).map_err(|error| error.to_string())
 }
 
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a share lies between 0 and 1".into())
+}
+
+/// The shapes of the ternary matrices of a file.
+fn shapes_of(path: &Path) -> Result<Vec<Shape>> {
+    let file = File::open(path)?;
+    let ternary = file.tensors().iter().filter(|tensor| tensor.kind.is_ternary());
+    let shape = |tensor: &Tensor| match tensor.shape[..] {
+        [k, n] => Shape::new(n.try_into().ok()?, k.try_into().ok()?),
+        _ => None,
+    };
+    let shapes: Vec<Shape> = ternary.filter_map(shape).collect();
+    if shapes.is_empty() {
+        bail!("{} has no ternary matrix: there is nothing to tune for it", path.display());
+    }
+    Ok(shapes)
+}
+
 impl Tune {
     pub(crate) fn run(self) -> Result<()> {
         if self.worker {
             return work();
         }
         let mut shapes = self.shapes;
-        for shape in self.models.iter().flat_map(Model::shapes) {
-            if !shapes.contains(&shape) {
-                shapes.push(shape);
-            }
+        shapes.extend(self.models.iter().flat_map(Model::shapes));
+        for file in &self.files {
+            shapes.extend(shapes_of(file)?);
         }
+        let mut seen = HashSet::new();
+        shapes.retain(|shape| seen.insert(*shape));
         if shapes.is_empty() {
-            bail!("nothing to tune: name shapes with --shape NxK, or a model with --layers-of");
+            bail!("nothing to tune: name a GGUF file, shapes with --shape NxK, or a published model with --layers-of");
         }
         let mut counts = self.threads;
         if counts.is_empty() {
@@ -89,7 +118,10 @@ impl Tune {
         if let Some(isa) = self.isas.iter().find(|isa| !isa.detected()) {
             bail!("this machine does not run {isa}; `tritune kernels` lists what it runs");
         }
-        let folder = self.out.map(writable).transpose()?;
+        let cache = || results_cache().and_then(|path| path.parent().map(Path::to_path_buf));
+        let folder =
+            self.out.or_else(cache).context("there is no home folder to keep results in; name one with --out")?;
+        let folder = writable(folder)?;
 
         let interrupt = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&interrupt);
@@ -101,13 +133,14 @@ impl Tune {
             threads: counts,
             isas: self.isas.clone(),
             budget: Duration::from_secs(self.seconds),
-            objective: Weighting::default(),
+            objective: self
+                .decode
+                .map_or_else(Weighting::default, |decode| Weighting { decode, prefill: 1.0 - decode }),
             pool_bytes: self.pool_bytes,
             command,
         };
         let plan = tuning.plan()?;
-        let kept = folder.map(|folder| Kept::new(folder, &plan, &tuning.command, self.resume)).transpose()?;
-        let (mut kept, found) = kept.unzip();
+        let (mut kept, found) = Kept::new(folder, &plan, &tuning.command, self.resume)?;
 
         let load = load::glimpse().filter(|load| *load > load::LOADED);
         if let Some(load) = load {
@@ -127,8 +160,8 @@ impl Tune {
             command.args(["tune", "--worker"]);
             command
         };
-        let mut supervisor = Supervisor::new(worker, plan.pool_bytes(), found.unwrap_or_default());
-        let mut watcher = Watcher { bar: bar(), journal: kept.as_mut().map(|kept| &mut kept.journal), told: false };
+        let mut supervisor = Supervisor::new(worker, plan.pool_bytes(), found);
+        let mut watcher = Watcher { bar: bar(), journal: &mut kept.journal, told: false };
         let results = plan.run(&mut supervisor, caution, &interrupt, &mut watcher);
         watcher.bar.finish_and_clear();
         let mut results = results?;
@@ -142,7 +175,6 @@ impl Tune {
         if let Some(load) = results.load.filter(|load| *load > load::LOADED) {
             eprintln!("warning: others took {:.0} % of the CPU time while this was measured", load * 100.0);
         }
-        let Some(kept) = kept else { return Ok(()) };
         // Narrower vectors may be left out: a quick search does so.
         let widest = self.isas.iter().map(|isa| isa.vector_bytes()).max().unwrap_or(0);
         let passed_over = Isa::best_here()
@@ -280,7 +312,7 @@ impl Kept {
 /// Shows how far the search is, and writes down what it has found.
 struct Watcher<'a> {
     bar: ProgressBar,
-    journal: Option<&'a mut Journal>,
+    journal: &'a mut Journal,
     /// Whether it was said that the journal cannot be written.
     told: bool,
 }
@@ -297,7 +329,7 @@ fn bar() -> ProgressBar {
 
 impl Watcher<'_> {
     fn write(&mut self, write: impl FnOnce(&mut Journal) -> Result<(), JournalError>) {
-        let Some(Err(error)) = self.journal.as_mut().map(|journal| write(journal)) else { return };
+        let Err(error) = write(self.journal) else { return };
         if !self.told {
             self.told = true;
             let warning = format!("warning: {error}; the search goes on, but --resume would measure this again");
