@@ -35,6 +35,6 @@ impl Schedule {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} pieces a thread, {} bytes ahead", self.pieces, self.ahead)
+        write!(f, "pieces {}, ahead {}", self.pieces, self.ahead)
     }
 }

@@ -27,7 +27,7 @@ impl From<KernelId> for Candidate {
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.kernel.fmt(f)?;
-        if schedule::is_default(&self.schedule) { Ok(()) } else { write!(f, " in {}", self.schedule) }
+        if schedule::is_default(&self.schedule) { Ok(()) } else { write!(f, " ({})", self.schedule) }
     }
 }
 

@@ -79,7 +79,8 @@ impl Pick {
         if base.eliminated.is_some() && gain > 1.0 + USEFUL {
             self.schedule = best.schedule;
             self.seconds = four_figures(self.seconds / gain);
-            self.regret = four_figures(self.regret / gain);
+            // Nobody knows how fast the others were by schedules of their own.
+            self.regret = four_figures((self.regret / gain).max(1.0));
         }
     }
 }
@@ -219,7 +220,8 @@ impl Contest<'_> {
         }
     }
 
-    /// The weight of the cases that a layout leaves unserved, and its mean slowdown on the others.
+    /// The weight of the cases that a layout leaves unserved, or serves worse than the default would, and its mean slowdown
+    /// on the others: nobody is to lose by tuning.
     fn rate(&self, layout: Layout) -> (f64, f64) {
         let cases = self.cases();
         let importance = |case: &Case| if case.op == Op::Gemv { 1.0 / case.m as f64 } else { 1.0 };
@@ -232,7 +234,7 @@ impl Contest<'_> {
                     Op::Gemm => self.weighting.prefill,
                 };
             match (self.fastest(case, Some(layout)), self.fastest(case, None)) {
-                (Some(here), Some(anywhere)) => {
+                (Some(here), Some(anywhere)) if !self.is_worse(here, case) => {
                     served += weight;
                     slowdown += weight * here.summary.mean / anywhere.summary.mean;
                 }
@@ -240,6 +242,23 @@ impl Contest<'_> {
             }
         }
         (unserved, if served > 0.0 { slowdown / served } else { f64::INFINITY })
+    }
+
+    /// Whether the default is faster in a case, by what is of use and beyond the noise.
+    fn is_worse(&self, entry: &Entry, case: &Case) -> bool {
+        let default = self.measured_default(case);
+        default.is_some_and(|default| entry.summary.mean > default.summary.mean * (1.0 + self.margin(entry, default)))
+    }
+
+    fn measured_default(&self, case: &Case) -> Option<&Entry> {
+        let default = self.default(case);
+        self.entries.iter().find(|entry| entry.case == *case && Some(entry.kernel) == default)
+    }
+
+    /// The relative difference that two entries may have without one being faster.
+    fn margin(&self, a: &Entry, b: &Entry) -> f64 {
+        let noise = 2.0 * a.summary.error.hypot(b.summary.error);
+        if noise.is_finite() { self.useful.max(noise) } else { self.useful }
     }
 
     /// The fastest kernel for a case, of those that read `layout`, or of all; the first of equals. One that was
@@ -254,11 +273,9 @@ impl Contest<'_> {
         let anywhere = self.fastest(case, None)?;
         let fastest = self.fastest(case, Some(layout))?;
         let default = self.default(case);
-        let measured = self.entries.iter().find(|entry| entry.case == *case && Some(entry.kernel) == default);
+        let measured = self.measured_default(case);
         let stays = |entry: &&Entry| {
-            let noise = 2.0 * entry.summary.error.hypot(fastest.summary.error);
-            let margin = if noise.is_finite() { self.useful.max(noise) } else { self.useful };
-            let near = entry.summary.mean <= fastest.summary.mean * (1.0 + margin);
+            let near = entry.summary.mean <= fastest.summary.mean * (1.0 + self.margin(entry, fastest));
             !entry.eliminated && entry.kernel.layout() == layout && near
         };
         let Entry { kernel, summary, .. } = measured.filter(stays).unwrap_or(fastest);
@@ -337,6 +354,17 @@ mod tests {
         let picks = choose(&close, &ids(&NARROW), Weighting::default());
         assert_eq!(picks[0].kernel.tile.ku, 1);
         assert_eq!((picks[0].default, picks[0].ratio()), (Some(ids(&NARROW)[0]), Some(1.25)));
+    }
+
+    #[test]
+    fn nobody_loses_by_tuning() {
+        let defaults = ids(&WIDE);
+        let choice = |times, weighting| names(&choose(&samples(times), &defaults, weighting));
+        // Half the time for single tokens, and prompts a tenth slower than by default.
+        assert_eq!(choice([0.5, 11.0, 1.0, 10.0], Weighting::default()), WIDE);
+        assert_eq!(choice([0.5, 10.05, 1.0, 10.0], Weighting::default()), NARROW);
+        // Unless prompts are said not to count.
+        assert_eq!(choice([0.5, 11.0, 1.0, 10.0], Weighting { decode: 1.0, prefill: 0.0 }), NARROW);
     }
 
     #[test]
@@ -440,7 +468,7 @@ mod tests {
         pick.schedule_by(&[]);
         assert_eq!((pick.schedule, pick.seconds), (Schedule::default(), 1.0));
         pick.schedule_by(&faster);
-        assert_eq!((pick.schedule.pieces, pick.seconds, pick.regret), (2, 0.6667, 0.6667));
+        assert_eq!((pick.schedule.pieces, pick.seconds, pick.regret), (2, 0.6667, 1.0));
     }
 
     #[test]

@@ -206,7 +206,7 @@ shape      threads  op      m  default                               tuned      
         for (markdown, plain) in without_rule.iter().zip(plain.lines()) {
             assert_eq!(words(markdown), words(plain));
         }
-        assert!(lines[2].contains("avx512vnni_dot in 2 pieces a thread, 4096 bytes ahead |"), "{markdown}");
+        assert!(lines[2].contains("avx512vnni_dot (pieces 2, ahead 4096) |"), "{markdown}");
         let regrets = Regrets::of(&results).markdown();
         assert!(regrets.starts_with("| regret of | cases | mean | worst |\n| --- | --: | --: | --: |\n"), "{regrets}");
     }

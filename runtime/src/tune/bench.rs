@@ -23,6 +23,8 @@ const POOL_CACHES: u64 = 4;
 /// But not larger than this: caches that large are shared with other machines' cores, and filling pools takes the time that
 /// measuring should have.
 const POOL_MOST: u64 = 1 << 30;
+/// A gemm needs no larger one: it reads weights once in a time in which they could be read a hundred times.
+const GEMM_POOL_BYTES: usize = 32 << 20;
 /// Bytes of weights that a gemv pass goes through; the next pass goes on from there. A gemm is long enough on one matrix.
 const PASS_BYTES: usize = 32 << 20;
 
@@ -114,7 +116,11 @@ impl<'a> Bench<'a> {
         let layout = choice.layout();
         if !work.pools.contains_key(&layout) {
             let first = Ternary::with(&work.trits, choice.clone())?;
-            let copies = self.pool_bytes.div_ceil(first.bytes()) + 1;
+            let pool_bytes = match case.op {
+                Op::Gemv => self.pool_bytes,
+                Op::Gemm => self.pool_bytes.min(GEMM_POOL_BYTES),
+            };
+            let copies = pool_bytes.div_ceil(first.bytes()) + 1;
             let matrices = (0..copies).map(|_| Linear::Ternary(first.clone())).collect();
             work.pools.insert(layout, (matrices, 0));
         }

@@ -21,7 +21,10 @@ use super::{Runner, TuneError, Tuning, bandwidth, cold_pool};
 use crate::kernels::{KERNELS, Kernel, Runnable};
 
 /// Share of the budget for comparing kernels; then schedules of those that won are compared, and crossovers looked for.
-const KERNELS_SHARE: f64 = 0.8;
+const KERNELS_SHARE: f64 = 0.75;
+/// Share of the budget by whose end kernels are compared in cases for which there was too little time at first: the first
+/// ones pay for memory that nobody has touched before, and the last ones leave time.
+const AGAIN_SHARE: f64 = 0.85;
 /// Share of the budget by whose end schedules are settled.
 const SCHEDULES_SHARE: f64 = 0.95;
 
@@ -111,10 +114,20 @@ impl Plan {
         let lineups: Vec<Lineup> = self.cases.iter().map(|case| lineup(*case, &self.candidates)).collect();
         let search = Search { lineups: &lineups, budget: left(KERNELS_SHARE), caution, interrupt };
         let mut findings = runner.search(&search, observer)?;
+        if !findings.complete && !interrupt.load(Ordering::Relaxed) {
+            let unsettled: Vec<Lineup> =
+                lineups.into_iter().filter(|lineup| !is_settled(lineup, &findings.samples)).collect();
+            let search = Search { lineups: &unsettled, budget: left(AGAIN_SHARE), caution, interrupt };
+            let again = runner.search(&search, observer)?;
+            findings.samples.retain(|sample| unsettled.iter().all(|lineup| lineup.case != sample.case));
+            findings.samples.extend(again.samples);
+            findings.samples.sort_by_key(|sample| sample.case);
+            findings.complete = again.complete;
+        }
         exclude(&mut findings.samples, runner.excluded());
         let mut picks = pick::choose(&findings.samples, &self.defaults, objective);
         for (lineups, share) in
-            [(ahead as fn(&Pick) -> Option<Lineup>, KERNELS_SHARE.midpoint(SCHEDULES_SHARE)), (pieces, SCHEDULES_SHARE)]
+            [(ahead as fn(&Pick) -> Option<Lineup>, AGAIN_SHARE.midpoint(SCHEDULES_SHARE)), (pieces, SCHEDULES_SHARE)]
         {
             let lineups: Vec<Lineup> = picks.iter().filter_map(lineups).collect();
             // What they find improves on complete findings, whether or not there is time for all of it.
@@ -187,6 +200,14 @@ fn exclude(samples: &mut [Sample], excluded: &[Excluded]) {
             sample.failed = Some(out.reason(&sample.case));
         }
     }
+}
+
+/// Whether something is known of every candidate.
+fn is_settled(lineup: &Lineup, samples: &[Sample]) -> bool {
+    let known = |candidate: &Candidate| {
+        samples.iter().any(|sample| sample.case == lineup.case && sample.candidate() == *candidate)
+    };
+    lineup.candidates.iter().all(known)
 }
 
 /// A case with every kernel that suits it.
