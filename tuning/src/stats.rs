@@ -17,7 +17,11 @@ const SIGMAS: f64 = 3.0;
 /// Rounds before noise is estimated: with fewer there is none to speak of.
 pub const MIN_ROUNDS: usize = 6;
 
-/// After two rounds a candidate goes when even its best is this much slower than the worst of the leader.
+/// Rounds before a candidate may go without an estimate of noise. With two, a default was lost to a burst of its neighbours
+/// while memory was touched for the first time.
+const HOPELESS_ROUNDS: usize = 4;
+
+/// After those, it goes when even its best is this much slower than the worst of the leader.
 const HOPELESS: f64 = 1.5;
 
 /// Relative differences below this are of no use to anyone: a rebuild changes as much.
@@ -107,7 +111,7 @@ pub fn standing(leader: &[f64], other: &[f64], caution: Caution) -> Standing {
     let (mean, error) = trimmed(&ratios);
     let slowest = leader.iter().copied().fold(0.0, f64::max);
     let fastest = other.iter().copied().fold(f64::INFINITY, f64::min);
-    if rounds >= 2 * caution && fastest > HOPELESS * slowest {
+    if rounds >= HOPELESS_ROUNDS * caution && fastest > HOPELESS * slowest {
         return Standing::Slower(mean.exp());
     }
     if rounds < MIN_ROUNDS * caution {
@@ -244,9 +248,9 @@ mod tests {
 
     #[test]
     fn the_hopeless_go_early_and_the_close_do_not() {
-        assert_eq!(standing(&[1.0], &[9.0], Caution::Calm), Standing::Open, "one round may be an accident");
-        assert_eq!(standing(&[1.0, 1.0], &[2.0, 2.0], Caution::Calm), Standing::Slower(2.0));
-        assert_eq!(standing(&[1.0, 1.0], &[1.4, 1.4], Caution::Calm), Standing::Open);
+        assert_eq!(standing(&[1.0; 3], &[9.0; 3], Caution::Calm), Standing::Open, "a few rounds may be an accident");
+        assert_eq!(standing(&[1.0; 4], &[2.0; 4], Caution::Calm), Standing::Slower(2.0));
+        assert_eq!(standing(&[1.0; 4], &[1.4; 4], Caution::Calm), Standing::Open);
         assert_eq!(standing(&[1.0; 6], &[1.001; 6], Caution::Calm), Standing::Slower(1.001));
         let (a, b) = ([1.0, 1.001, 0.999, 1.0, 1.0, 1.0, 1.0, 1.0], [1.0; 8]);
         assert_eq!(standing(&a, &b, Caution::Calm), Standing::Level);
@@ -259,8 +263,8 @@ mod tests {
             let (leader, other): (Vec<f64>, Vec<f64>) = (0..rounds).map(|i| (1.0, other(i))).unzip();
             [Caution::Calm, Caution::Loaded].map(|caution| standing(&leader, &other, caution))
         };
-        assert!(matches!(both(&|_| 2.0, 2), [Standing::Slower(_), Standing::Open]));
-        assert!(matches!(both(&|_| 2.0, 4), [Standing::Slower(_), Standing::Slower(_)]));
+        assert!(matches!(both(&|_| 2.0, 4), [Standing::Slower(_), Standing::Open]));
+        assert!(matches!(both(&|_| 2.0, 8), [Standing::Slower(_), Standing::Slower(_)]));
         assert!(matches!(both(&|_| 1.1, MIN_ROUNDS), [Standing::Slower(_), Standing::Open]));
         // 5 % slower, with noise of 2 %: six standard errors do for a calm machine, not for a loaded one.
         assert!(matches!(both(&|i| 1.05 + [0.02, -0.02][i % 2], 24), [Standing::Slower(_), Standing::Open]));
