@@ -156,8 +156,8 @@ fn section(results: &Results) -> String {
         text += &format!("| {what} | {value} |\n{rule}");
     }
     if !results.picks.is_empty() {
-        text += "\nTime over that of the fastest kernel of the case, in any layout, by the default schedule;\n\
-                 a schedule of its own can take a pick below 1:\n\n";
+        text += "\nTime over that of the fastest kernel of the case, in any layout, by the default schedule, or over the\n\
+                 pick's own where that is less:\n\n";
         text += &Regrets::of(results).markdown();
     }
     let accuracy = report::error_of_model(results);
