@@ -15,6 +15,9 @@ use crate::text::{code, markdown};
 /// The page's name in the folder.
 pub const PAGE: &str = "README.md";
 
+/// The name of a file that says how good searches are; the page ends with it.
+pub const SEARCHES: &str = "searches.md";
+
 /// What the page begins with.
 const HEAD: &str = include_str!("../index.md");
 
@@ -77,6 +80,22 @@ impl Index {
         }
         files.push((PAGE.into(), page));
         Ok(Index(files))
+    }
+
+    /// The same page, ending with what `folder` has in its file [`SEARCHES`], if it has one.
+    ///
+    /// # Errors
+    /// [`IndexError::Read`].
+    pub fn with_searches(mut self, folder: &Path) -> Result<Index, IndexError> {
+        let searches = folder.join(SEARCHES);
+        match (fs::read_to_string(&searches), self.0.last_mut()) {
+            (Ok(text), Some((_, page))) => page.push_str(&format!("\n{text}")),
+            (Err(source), _) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(IndexError::Read { path: searches, source });
+            }
+            _ => (),
+        }
+        Ok(self)
     }
 
     /// Writes what differs from what the folder has, and removes the pictures of machines that have no results file any
@@ -252,6 +271,19 @@ mod tests {
             format!("{HEAD}\nNo machine has been measured yet: this folder has no results file.\n")
         );
         assert_eq!(index.0.len(), 1);
+    }
+
+    #[test]
+    fn what_is_known_of_searches_ends_the_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let without = Index::of([]).unwrap().with_searches(dir.path()).unwrap();
+        assert!(page(&without).ends_with("no results file.\n"));
+        fs::write(dir.path().join(SEARCHES), "## Searches\n").unwrap();
+        let with = Index::of([]).unwrap().with_searches(dir.path()).unwrap();
+        assert_eq!(page(&with), format!("{}\n## Searches\n", page(&without)));
+        fs::write(dir.path().join(SEARCHES), [0xff]).unwrap();
+        let error = Index::of([]).unwrap().with_searches(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(SEARCHES), "{error}");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 pub mod candidate;
 pub mod case;
+pub mod compare;
 pub mod cost;
 pub mod explain;
 pub mod fleet;

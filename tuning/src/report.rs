@@ -170,7 +170,7 @@ pub fn aligned(columns: &[(&str, bool)], rows: &[Vec<String>]) -> String {
 }
 
 /// The same as a table of Markdown. Cells hold nothing that is markup.
-fn markdown(columns: &[(&str, bool)], rows: &[Vec<String>]) -> String {
+pub(crate) fn markdown(columns: &[(&str, bool)], rows: &[Vec<String>]) -> String {
     let head = columns.iter().map(|(head, _)| (*head).into()).collect();
     let rule = columns.iter().map(|(_, is_number)| String::from(if *is_number { "--:" } else { "---" })).collect();
     let lines = [head, rule];

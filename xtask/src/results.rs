@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use tritune_codegen::KernelId;
+use tritune_tuning::compare::Comparison;
 use tritune_tuning::fleet::{self, FleetError, Member, Merged};
 use tritune_tuning::index::Index;
 use tritune_tuning::results::Results as File;
@@ -35,6 +36,14 @@ enum Verb {
         #[arg(long, value_name = "FOLDER", default_value_os_t = folder())]
         into: PathBuf,
     },
+    /// Hold what searches picked against the times that one of them has measured, and print it as Markdown
+    Compare {
+        /// The results file whose times count: of the longest search
+        reference: PathBuf,
+        /// Results files of other searches on the same machine
+        #[arg(required = true, value_name = "FILE")]
+        searches: Vec<PathBuf>,
+    },
     /// Write the index of a folder, README.md, and the pictures that it shows
     Table {
         /// Folder of results files
@@ -53,6 +62,7 @@ impl Results {
         match self.verb {
             Verb::Check { folder } => check(&folder),
             Verb::Merge { from, into } => merge(&from, &into),
+            Verb::Compare { reference, searches } => compare(&reference, &searches),
             Verb::Table { folder } => table(&folder),
         }
     }
@@ -80,7 +90,7 @@ fn check(folder: &Path) -> Result<()> {
             }
         }
     }
-    let outdated = index(&members)?.outdated(folder)?;
+    let outdated = index(folder, &members)?.outdated(folder)?;
     for path in &outdated {
         println!("outdated  {}; renew it with `cargo xtask results table`", folder.join(path).display());
     }
@@ -94,7 +104,7 @@ fn check(folder: &Path) -> Result<()> {
 /// Writes the index of a folder.
 pub(crate) fn table(folder: &Path) -> Result<()> {
     let members = fleet::members(folder)?;
-    let written = index(&members)?.write(folder)?;
+    let written = index(folder, &members)?.write(folder)?;
     for path in &written {
         println!("renewed   {}", folder.join(path).display());
     }
@@ -108,9 +118,24 @@ pub(crate) fn table(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The index of the files that can be believed.
-fn index(members: &[Member]) -> Result<Index> {
-    Ok(Index::of(members.iter().filter_map(|member| member.results.as_ref().ok()))?)
+/// The index of the files of a folder that can be believed.
+fn index(folder: &Path, members: &[Member]) -> Result<Index> {
+    Ok(Index::of(members.iter().filter_map(|member| member.results.as_ref().ok()))?.with_searches(folder)?)
+}
+
+fn compare(reference: &Path, paths: &[PathBuf]) -> Result<()> {
+    let reference = File::load(reference)?;
+    let mut searches = Vec::new();
+    for path in paths {
+        let search = File::load(path)?;
+        if search.machine.id != reference.machine.id {
+            bail!("{} is of {}, not of {}", path.display(), search.machine.id, reference.machine.id);
+        }
+        searches.push((format!("`{}` {}", search.command, search.date), search));
+    }
+    let searches: Vec<(String, &File)> = searches.iter().map(|(name, search)| (name.clone(), search)).collect();
+    print!("{}", Comparison::new(&reference, &searches).markdown());
+    Ok(())
 }
 
 fn merge(from: &[PathBuf], into: &Path) -> Result<()> {
