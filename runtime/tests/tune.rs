@@ -289,17 +289,19 @@ fn a_binary_alone_tunes_for_a_model_and_remembers() {
         command.current_dir(folder.path()).env("XDG_CACHE_HOME", home.path()).args(arguments);
         let output = command.stdin(Stdio::null()).output().expect("the binary starts");
         assert!(output.status.success(), "{}", words(&output));
-        words(&output)
+        (String::from_utf8_lossy(&output.stdout).into_owned(), words(&output))
     };
-    let bench = ["bench", model, "-p", "8", "-n", "1", "-r", "1", "-t", "1"];
-    assert!(!run(&bench).contains("tuned here"));
-    let tuned = run(&["tune", model, "--threads", "1", "--pool-bytes", "1000000", "--seconds", "12"]);
+    let explain = ["kernels", "--explain", "256x256", "-t", "1"];
     let results = file(&home.path().join("tritune"), "toml");
+    let from_cache = |text: &str| text.contains(&results.display().to_string());
+    assert!(!from_cache(&run(&explain).0));
+    let (_, tuned) = run(&["tune", model, "--threads", "1", "--pool-bytes", "1000000", "--seconds", "12"]);
     assert!(tuned.contains(&format!("results: {}", results.display())), "{tuned}");
     let shapes: Vec<String> =
         Results::load(&results).expect("valid").tensors().iter().map(|tensor| tensor.shape.to_string()).collect();
     assert_eq!(shapes.len(), 4, "{shapes:?}");
-    let said = run(&bench);
+    assert!(from_cache(&run(&explain).0));
+    let (_, said) = run(&["bench", model, "-p", "8", "-n", "1", "-r", "1", "-t", "1"]);
     assert!(said.contains("kernels of 42 ternary matrices: tuned here"), "{said}");
     assert!(!said.contains("warning"), "{said}");
 }
