@@ -1,5 +1,5 @@
-//! Generates the kernels to compile: the defaults of every instruction set, what results files name, and, where the
-//! variable `TRITUNE_MENU` names a file, the kernels listed there.
+//! Generates the kernels to compile: the defaults of every instruction set, and what results files name or, where the
+//! variable `TRITUNE_MENU` names a file, the kernels listed there: a tuner measures those, whatever was picked before.
 
 use std::env;
 use std::error::Error;
@@ -22,14 +22,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let defaults = space::defaults(Isa::ALL)?;
     let mut menu = Menu::defaults()?;
     let mut picks = Vec::new();
-    for results in believed(&folder) {
-        menu.extend(results.picked());
-        picks.extend(rows(&results));
-    }
     if let Some(file) = env::var_os("TRITUNE_MENU") {
         println!("cargo::rerun-if-changed={}", Path::new(&file).display());
         let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
         menu.extend(text.parse::<Menu>()?.iter());
+    } else {
+        for results in believed(&folder) {
+            menu.extend(results.picked());
+            picks.extend(rows(&results));
+        }
     }
 
     // Another CPU family's kernels could neither be compiled nor run.

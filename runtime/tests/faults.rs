@@ -2,12 +2,13 @@
 //!
 //! This program is both sides: called with faults, it is the worker that has them.
 
+use std::collections::HashSet;
 use std::io::{self, BufReader};
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tritune::kernels::{Isa, KERNELS, Kernel, KernelId, Runnable};
+use tritune::kernels::{Isa, KERNELS, Kernel, KernelId, Op, Runnable};
 use tritune::tune::job::Event;
 use tritune::tune::{Bench, BenchError, Plan, Runner, Supervisor, TuneError, Tuning, serve};
 use tritune_tuning::candidate::Candidate;
@@ -118,8 +119,8 @@ impl Measure for Faulty<'_> {
         }
     }
 
-    fn finish(&mut self, case: &Case) {
-        self.bench.finish(case);
+    fn convicts(error: &BenchError) -> bool {
+        Bench::convicts(error)
     }
 }
 
@@ -178,6 +179,7 @@ struct Diary<'a> {
     fractions: Vec<f64>,
     finished: Vec<(Case, Vec<Sample>)>,
     excluded: Vec<Excluded>,
+    crossed: Vec<Crossover>,
     interrupts: Option<(usize, &'a AtomicBool)>,
 }
 
@@ -198,6 +200,10 @@ impl Observer for Diary<'_> {
 
     fn excluded(&mut self, excluded: &Excluded) {
         self.excluded.push(excluded.clone());
+    }
+
+    fn crossed(&mut self, crossover: &Crossover) {
+        self.crossed.push(crossover.clone());
     }
 }
 
@@ -232,11 +238,15 @@ fn faulty_kernels_are_out_and_the_others_are_picked() {
         (EXIT, "crashed: exit status 0 while it was checked"),
         (TURNCOAT, "token 0, row 3: 8 where 7 is right"),
     ] {
-        assert_eq!(reasons(&results, kernel), [reason], "{kernel}");
+        let reasons = reasons(&results, kernel);
+        assert!(reasons[0].ends_with(reason) && !reasons[0].contains("left out"), "{kernel}: {reasons:?}");
+        let elsewhere = |other: &&str| other.starts_with("left out: in ") && other.contains(reason);
+        assert!(reasons[1..].iter().all(elsewhere), "{kernel}: {reasons:?}");
     }
-    assert_eq!(diary.excluded.len(), 4, "those that took their worker with them: {:?}", diary.excluded);
+    assert_eq!(diary.excluded.len(), faults.len(), "each once: {:?}", diary.excluded);
     let picked: Vec<String> = results.picks.iter().map(|pick| pick.kernel.to_string()).collect();
-    assert_eq!(picked, ["gemv_t200_1x8k64u1__scalar_dot", "gemm_t200_4x8k64u1__scalar_dot"]);
+    assert_eq!(picked[0], "gemv_t200_1x8k64u1__scalar_dot");
+    assert!(picked.iter().all(|kernel| kernel.contains("x8k64u1__scalar_dot")), "{picked:?}");
     let folder = tempfile::tempdir().expect("a folder");
     results.save(&folder.path().join("m.toml")).expect("believable");
 }
@@ -249,31 +259,33 @@ fn a_case_without_a_sound_kernel_is_settled() {
     let results = run(5, &mut supervisor(&faults, Found::default()), &mut diary);
     assert!(results.complete, "nothing is left to be measured");
     assert_eq!(diary.excluded.len(), faults.len());
-    let [pick] = &results.picks[..] else { panic!("{:?}", results.picks) };
-    assert_eq!(pick.case.m, 1);
+    assert!(!results.picks.is_empty() && results.picks.iter().all(|pick| pick.case.op == Op::Gemv));
 }
 
 fn what_is_known_to_crash_is_not_run_again() {
+    // Time enough for everything to be settled.
     let mut first = Diary::default();
-    let before = run(5, &mut supervisor(&[(SEGFAULT, "segfault")], Found::default()), &mut first);
-    let found = Found { finished: first.finished, excluded: first.excluded };
+    let before = run(60, &mut supervisor(&[(SEGFAULT, "segfault")], Found::default()), &mut first);
+    let found = Found { finished: first.finished, excluded: first.excluded, crossovers: first.crossed };
     let kept = found.finished.clone();
     assert!(kept.len() >= 2, "both cases: {kept:?}");
     // Whatever was measured again would be found to be wrong.
     let all: Vec<(String, &str)> = before.kernels.iter().map(|kernel| (kernel.name.to_string(), "wrong")).collect();
     let all: Vec<(&str, &str)> = all.iter().map(|(kernel, fault)| (kernel.as_str(), *fault)).collect();
     let mut again = Diary::default();
-    let after = run(5, &mut supervisor(&all, found), &mut again);
-    assert!(after.complete && again.excluded.is_empty());
+    let after = run(60, &mut supervisor(&all, found), &mut again);
+    assert!(after.complete && again.excluded.is_empty(), "{:?}", again.excluded);
     let kernels = |results: &Results| results.picks.iter().map(|pick| pick.kernel).collect::<Vec<_>>();
     assert_eq!(kernels(&after), kernels(&before));
-    for sample in kept.iter().flat_map(|(_, samples)| samples) {
+    let mut seen = HashSet::new();
+    // Who was compared with its other schedules, too, keeps the times among its rivals.
+    let among_rivals = |sample: &&Sample| seen.insert((sample.case, sample.candidate()));
+    for sample in kept.iter().flat_map(|(_, samples)| samples).filter(among_rivals) {
         let same = |other: &&Sample| other.case == sample.case && other.candidate() == sample.candidate();
         let now = after.samples.iter().find(same).expect("it is not forgotten");
-        // Rounds of the same candidate among its other schedules may have been added.
-        assert!(now.failed.is_none() && sample.times.iter().all(|time| now.times.contains(time)), "{now:?}");
+        assert!(now.failed.is_none() && now.times == sample.times, "{now:?}");
     }
-    assert_eq!(reasons(&after, SEGFAULT), ["crashed: signal 11 (SIGSEGV) while it was checked"]);
+    assert_eq!(reasons(&after, SEGFAULT)[0], "crashed: signal 11 (SIGSEGV) while it was checked");
 }
 
 fn a_kernel_that_crashes_late_is_not_picked() {
@@ -325,6 +337,12 @@ fn workers_that_do_not_work_are_told() {
     assert!(hopeless.contains("given up after 20 workers had failed"), "{hopeless}");
     assert!(hopeless.contains(SEGFAULT) && hopeless.contains("exit status 1"), "{hopeless}");
 
+    // One that fails where no kernel runs, as for lack of memory: no kernel is blamed.
+    let packing = Event::Progress(Progress { phase: Phase::Packing, ..progress });
+    let packing = serde_json::to_string(&packing).expect("JSON");
+    let starved = refusal(shell(format!("echo '{packing}'; kill -9 $$")));
+    assert!(starved.contains("signal 9") && starved.contains("too little memory"), "{starved}");
+
     let missing = || Command::new("/there/is/no/such/program");
     let quiet = AtomicBool::new(false);
     let mut supervisor = Supervisor::new(missing, 1, Found::default());
@@ -339,7 +357,7 @@ fn workers_end_with_their_supervisor() {
         assert!(!output.status.success(), "a worker without a job: {script}");
     }
     // A job, and nobody who answers: it ends though a kernel would never come back.
-    let case = Case { shape: "96x320".parse().expect("a shape"), threads: 1, op: tritune::kernels::Op::Gemv, m: 1 };
+    let case = Case { shape: "96x320".parse().expect("a shape"), threads: 1, op: Op::Gemv, m: 1 };
     let lineup =
         tritune_tuning::search::Lineup { case, candidates: vec![HANG.parse::<KernelId>().expect("a kernel").into()] };
     let step = tritune::tune::job::Step::Search { lineups: vec![lineup], seconds: 1e9, caution: Caution::Calm };

@@ -28,13 +28,20 @@ pub struct Case {
 }
 
 impl Case {
-    /// Whether `kernel` is a candidate here: a gemv kernel for exactly its own number of tokens, a gemm kernel for any.
+    /// Whether `kernel` is a candidate here: a gemv kernel for its own number of tokens and, in several passes, for multiples
+    /// of it; a gemm kernel for any.
     pub fn suits(&self, kernel: &KernelId) -> bool {
-        self.op == kernel.op && (self.op == Op::Gemm || self.m == kernel.tile.mr as usize)
+        self.op == kernel.op && (self.op == Op::Gemm || self.m.is_multiple_of(kernel.tile.mr.into()))
+    }
+
+    /// Whether `kernel` computes all tokens of a gemv in one pass.
+    pub fn is_own(&self, kernel: &KernelId) -> bool {
+        self.op == kernel.op && self.m == usize::from(kernel.tile.mr)
     }
 
     /// The cases in which `kernels` can be told apart: for each shape and number of threads a gemv with every number of
-    /// tokens that there is a kernel for, and a gemm with each of `gemm_tokens`. Gemv with one token comes first.
+    /// tokens that there is a kernel for, and a gemm with each of `gemm_tokens`. All of a shape are together, for packed
+    /// weights serve all of them.
     pub fn list(shapes: &[Shape], threads: &[usize], kernels: &[KernelId], gemm_tokens: &[usize]) -> Vec<Case> {
         let mut tokens: Vec<(Op, usize)> = Vec::new();
         for kernel in kernels {
@@ -45,13 +52,11 @@ impl Case {
         }
         tokens.sort_unstable();
         tokens.dedup();
-        let mut cases = Vec::new();
-        for (op, m) in tokens {
-            for &shape in shapes {
-                cases.extend(threads.iter().map(|&threads| Case { shape, threads, op, m }));
-            }
-        }
-        cases
+        let of_shape = |&shape: &Shape| {
+            let at = |&(op, m): &(Op, usize)| threads.iter().map(move |&threads| Case { shape, threads, op, m });
+            tokens.iter().flat_map(at).collect::<Vec<_>>()
+        };
+        shapes.iter().flat_map(of_shape).collect()
     }
 }
 
@@ -97,9 +102,13 @@ mod tests {
         let cases = Case::list(&shapes, &[1, 2], &kernels, &[128]);
         assert_eq!(cases.len(), 3 * 2 * 2);
         assert_eq!(cases[0].to_string(), "gemv 640x2560 m=1 threads=1");
+        assert_eq!(cases[5].to_string(), "gemm 640x2560 m=128 threads=2");
         assert_eq!(cases[11].to_string(), "gemm 2560x640 m=128 threads=2");
         assert!(cases.iter().all(|case| kernels.iter().any(|kernel| case.suits(kernel))));
         assert!(!cases[0].suits(&kernels[1]), "a gemv of four tokens is no candidate for one");
+        let four = cases[2];
+        assert!((four.op, four.m) == (Op::Gemv, 4) && four.suits(&kernels[2]), "one of one token is, in four passes");
+        assert!(four.is_own(&kernels[1]) && !four.is_own(&kernels[2]));
     }
 
     fn ids(names: &[&str]) -> Vec<KernelId> {
@@ -119,11 +128,19 @@ mod tests {
             cases.iter().map(|case| (case.op, case.m)).collect::<Vec<_>>(),
             [(Op::Gemv, 1), (Op::Gemv, 2), (Op::Gemm, PROMPT)]
         );
-        // With a second layout that serves both operations, two tokens tell nothing: it has no kernel for them.
+        // A second layout computes two tokens in two passes.
         let more = ["gemv_t200_1x8k64u1__avx2_mad", "gemm_t200_4x8k64u1__avx2_mad"];
         let candidates = partnered(ids(&[&names[..], &more, &[lonely]].concat()));
         let cases = telling(Case::list(&shapes, &[1], &candidates, &[PROMPT]), &candidates);
-        assert_eq!(cases.iter().map(|case| (case.op, case.m)).collect::<Vec<_>>(), [(Op::Gemv, 1), (Op::Gemm, PROMPT)]);
+        assert_eq!(
+            cases.iter().map(|case| (case.op, case.m)).collect::<Vec<_>>(),
+            [(Op::Gemv, 1), (Op::Gemv, 2), (Op::Gemm, PROMPT)]
+        );
+        // One that has no kernel for a single token cannot be told apart there.
+        let wide = ["gemv_t200_2x8k64u1__avx2_mad", "gemm_t200_4x8k64u1__avx2_mad"];
+        let candidates = partnered(ids(&[&names[..], &wide].concat()));
+        let cases = telling(Case::list(&shapes, &[1], &candidates, &[PROMPT]), &candidates);
+        assert_eq!(cases.iter().map(|case| (case.op, case.m)).collect::<Vec<_>>(), [(Op::Gemv, 2), (Op::Gemm, PROMPT)]);
         // Alone, it is what there is.
         assert_eq!(partnered(ids(&[lonely])), ids(&[lonely]));
     }

@@ -1,6 +1,7 @@
 //! The diary of a search that is under way, so that an end of the process is not an end of the search.
 //!
-//! A line of JSON each: first what is searched, then every case that has ended and every candidate that was excluded. A
+//! A line of JSON each: first what is searched, then every case that has ended, every crossover that was found and every
+//! candidate that was excluded. A
 //! line is on the disk before the search goes on. What interrupts a writer leaves at most one incomplete line, the last,
 //! which is not believed.
 
@@ -14,11 +15,12 @@ use tritune_codegen::KernelId;
 
 use crate::candidate::Candidate;
 use crate::case::Case;
-use crate::results::{Results, Sample, Source};
+use crate::results::{Crossover, Results, Sample, Source};
 use crate::search::{Excluded, Lineup};
+use crate::shapes::Shape;
 
 /// The schema that this version reads and writes.
-pub const SCHEMA: i64 = 1;
+pub const SCHEMA: i64 = 2;
 
 /// Larger files are no journals: a full search writes some megabytes.
 const SIZE_LIMIT: u64 = 64 << 20;
@@ -57,6 +59,7 @@ enum Line {
     Begun(Heading),
     Finished { case: Case, samples: Vec<Sample> },
     Excluded(Excluded),
+    Crossed(Crossover),
 }
 
 /// What a search has already found.
@@ -65,8 +68,10 @@ pub struct Found {
     /// Cases that are settled, with a sample for each candidate, in the order in which they ended. A case comes again with
     /// other candidates.
     pub finished: Vec<(Case, Vec<Sample>)>,
-    /// Kernels that crashed or hung.
+    /// Kernels that computed what is wrong, crashed or hung.
     pub excluded: Vec<Excluded>,
+    /// Crossovers, of different tensors.
+    pub crossovers: Vec<Crossover>,
 }
 
 impl Found {
@@ -232,6 +237,14 @@ impl Journal {
         self.append(&Line::Excluded(excluded.clone()))
     }
 
+    /// Writes down that a crossover was found.
+    ///
+    /// # Errors
+    /// As [`Journal::finished`].
+    pub fn crossed(&mut self, crossover: &Crossover) -> Result<(), JournalError> {
+        self.append(&Line::Crossed(crossover.clone()))
+    }
+
     /// Removes the file, when what it holds is kept elsewhere.
     ///
     /// # Errors
@@ -312,6 +325,9 @@ impl Record {
                     record.knows(excluded.kernel).map_err(damaged)?;
                     record.found.excluded.push(excluded);
                 }
+                (Line::Crossed(crossover), Some(record)) => {
+                    record.cross(crossover).map_err(damaged)?;
+                }
                 (_, None) => return Err(damaged("it does not begin as a journal does".into())),
                 (Line::Begun(_), Some(_)) => return Err(damaged("it begins twice".into())),
             }
@@ -346,6 +362,20 @@ impl Record {
         Ok(())
     }
 
+    fn cross(&mut self, crossover: Crossover) -> Result<(), String> {
+        let Crossover { shape, threads, .. } = crossover;
+        let of_tensor = |shape_of: Shape, threads_of: usize| (shape_of, threads_of) == (shape, threads);
+        if !self.plan.cases.iter().any(|case| of_tensor(case.shape, case.threads)) {
+            return Err(format!("{shape} on {threads} threads is not in its plan"));
+        }
+        crossover.validate()?;
+        if self.found.crossovers.iter().any(|known| of_tensor(known.shape, known.threads)) {
+            return Err(format!("the crossover of {shape} on {threads} threads was found twice"));
+        }
+        self.found.crossovers.push(crossover);
+        Ok(())
+    }
+
     /// Whether a kernel is of the plan.
     fn knows(&self, kernel: KernelId) -> Result<(), String> {
         let known = self.plan.kernels.iter().any(|source| source.name == kernel);
@@ -356,6 +386,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::Tail;
     use proptest::prelude::*;
     use tritune_codegen::{Op, Schedule};
 
@@ -384,15 +415,22 @@ mod tests {
         };
         let cases = plan().cases;
         let excluded = Excluded { case: cases[1], kernel: kernels()[1], why: "crashed".into() };
-        Found { finished: cases.iter().map(|case| (*case, samples(*case))).collect(), excluded: vec![excluded] }
+        let tried = vec![Tail { m: 4, gemv: 2e-4, gemm: 1e-4 }];
+        let crossover = Crossover { shape: cases[0].shape, threads: 1, tokens: 4, tried };
+        Found {
+            finished: cases.iter().map(|case| (*case, samples(*case))).collect(),
+            excluded: vec![excluded],
+            crossovers: vec![crossover],
+        }
     }
 
     /// A journal of everything in [`found`], and its file.
     fn written(folder: &Path) -> (Journal, PathBuf) {
         let path = folder.join("m.journal");
         let mut journal = Journal::begin(&path, &plan(), COMMAND).unwrap();
-        let Found { finished, excluded } = found();
+        let Found { finished, excluded, crossovers } = found();
         journal.finished(&finished[0].0, &finished[0].1).unwrap();
+        journal.crossed(&crossovers[0]).unwrap();
         journal.excluded(&excluded[0]).unwrap();
         journal.finished(&finished[1].0, &finished[1].1).unwrap();
         (journal, path)
@@ -475,9 +513,11 @@ mod tests {
             (format!("{}\n", line(1)), "does not begin as a journal"),
             (format!("{}\n{}\n", line(0), line(0)), "line 2: it begins twice"),
             (format!("{}\n{}\n{}\n", line(0), line(1), line(1)), "line 3: gemv 640x2560 m=1 threads=1 ends twice"),
+            (format!("{good}{}\n", line(2)), "the crossover of 640x2560 on 1 threads was found twice"),
+            (swapped("\"gemm\":0.0001", "\"gemm\":-1.0"), "a crossover's time"),
             (format!("{}\nx\n{}\n", line(0), line(1)), "line 2: expected value"),
-            (swapped("\"schema\":1", "\"schema\":7,\"mood\":2"), "written by schema 7, this tritune reads 1"),
-            (swapped("\"schema\":1", "\"mood\":1"), "unknown field `mood`"),
+            (swapped("\"schema\":2", "\"schema\":7,\"mood\":2"), "written by schema 7, this tritune reads 2"),
+            (swapped("\"schema\":2", "\"mood\":1"), "unknown field `mood`"),
             (
                 swapped(
                     "{\"finished\":{\"case\":{\"shape\":\"640x2560\"",
@@ -531,7 +571,8 @@ mod tests {
             let record = Record::parse(bytes, &path).unwrap();
             prop_assert_eq!(record.is_some(), lines > 0);
             if let Some(record) = record {
-                prop_assert_eq!(record.found.finished.len() + record.found.excluded.len(), lines - 1);
+                let Found { finished, excluded, crossovers } = &record.found;
+                prop_assert_eq!(finished.len() + excluded.len() + crossovers.len(), lines - 1);
                 prop_assert_eq!(&record.found.finished[..], &found().finished[..record.found.finished.len()]);
             }
         }

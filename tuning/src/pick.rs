@@ -16,7 +16,7 @@ use crate::case::Case;
 use crate::cost::{self, Roofline};
 use crate::results::{Sample, four_figures};
 use crate::shapes::Shape;
-use crate::stats::{Summary, USEFUL};
+use crate::stats::{MIN_ROUNDS, Summary, USEFUL};
 
 /// The kernel for a case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct Pick {
     pub schedule: Schedule,
     /// Trimmed mean of its passes; with a schedule of its own, over what that one gained in the same rounds.
     pub seconds: f64,
-    /// Standard error of `seconds`, over `seconds`; absent where a single pass tells none.
+    /// Standard error of the passes by the default schedule, over their mean; absent where too few tell none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<f64>,
     /// `seconds` over the time of the fastest kernel in any layout: what sharing packed weights costs here.
@@ -124,8 +124,11 @@ pub fn choose(samples: &[Sample], defaults: &[KernelId], weighting: Weighting) -
     let entries: Vec<Entry> = samples
         .iter()
         .filter_map(|sample| {
-            let eliminated = sample.eliminated.is_some();
-            Some(Entry { case: sample.case, kernel: sample.kernel, summary: sample.summary()?, eliminated })
+            let (summary, eliminated) = (sample.summary()?, sample.eliminated.is_some());
+            // Who was cut off before noise could be told from speed displaces nobody.
+            let error = if eliminated || summary.count >= MIN_ROUNDS { summary.error } else { f64::INFINITY };
+            let summary = Summary { error, ..summary };
+            Some(Entry { case: sample.case, kernel: sample.kernel, summary, eliminated })
         })
         .collect();
     settle(&entries, defaults, weighting, USEFUL)
@@ -145,12 +148,15 @@ pub fn predicted(
         .iter()
         .flat_map(|&case| {
             candidates.iter().filter(move |kernel| case.suits(kernel)).filter_map(move |&kernel| {
-                let summary = Summary::of(&[roofline.seconds(&kernel, &case)])?;
+                // Predictions have no noise; what they may be wrong by is what is of no use to the rule.
+                let summary = Summary { error: 0.0, ..Summary::of(&[roofline.seconds(&kernel, &case)])? };
                 Some(Entry { case, kernel, summary, eliminated: false })
             })
         })
         .collect();
-    settle(&entries, defaults, weighting, cost::ERROR)
+    let mut picks = settle(&entries, defaults, weighting, cost::ERROR);
+    picks.iter_mut().for_each(|pick| pick.error = None);
+    picks
 }
 
 /// Tells each pick what the cost model alone, without defaults to fall back on, would have picked of the kernels in
@@ -193,16 +199,22 @@ struct Contest<'a> {
 impl Contest<'_> {
     fn picks(&self) -> Vec<Pick> {
         let Some(layout) = self.layout() else { return Vec::new() };
-        self.cases().into_iter().filter_map(|case| self.pick(&case, layout)).collect()
+        self.served(layout).into_iter().filter_map(|(case, entry)| self.pick(&case, entry?)).collect()
     }
 
+    /// All cases, of a gemv those with the fewest tokens first.
     fn cases(&self) -> BTreeSet<Case> {
         self.entries.iter().map(|entry| entry.case).collect()
     }
 
-    /// What would run in this case had nothing been measured.
+    /// What would run in this case had nothing been measured: of the first instruction set that has any, the kernel that takes
+    /// the fewest passes.
     fn default(&self, case: &Case) -> Option<KernelId> {
-        self.defaults.iter().copied().find(|kernel| case.suits(kernel))
+        let suiting = || self.defaults.iter().copied().filter(|kernel| case.suits(kernel));
+        let first = suiting().next()?;
+        let alike = suiting().filter(|kernel| kernel.isa == first.isa && kernel.layout() == first.layout());
+        // The first of equals.
+        alike.min_by_key(|kernel| case.m.div_ceil(kernel.tile.mr.into()))
     }
 
     fn layout(&self) -> Option<Layout> {
@@ -223,31 +235,57 @@ impl Contest<'_> {
     /// The weight of the cases that a layout leaves unserved, or serves worse than the default would, and its mean slowdown
     /// on the others: nobody is to lose by tuning.
     fn rate(&self, layout: Layout) -> (f64, f64) {
-        let cases = self.cases();
+        let served = self.served(layout);
         let importance = |case: &Case| if case.op == Op::Gemv { 1.0 / case.m as f64 } else { 1.0 };
-        let (mut unserved, mut served, mut slowdown) = (0.0, 0.0, 0.0);
-        for case in &cases {
-            let alike = cases.iter().filter(|other| other.op == case.op).map(importance).sum::<f64>();
-            let weight = importance(case) / alike
+        let (mut unserved, mut weights, mut slowdown) = (0.0, 0.0, 0.0);
+        for (case, entry) in &served {
+            let alike = served.iter().filter(|(other, _)| other.op == case.op);
+            let weight = importance(case) / alike.map(|(other, _)| importance(other)).sum::<f64>()
                 * match case.op {
                     Op::Gemv => self.weighting.decode,
                     Op::Gemm => self.weighting.prefill,
                 };
-            match (self.fastest(case, Some(layout)), self.fastest(case, None)) {
+            match (entry, self.fastest(case, |_| true)) {
                 (Some(here), Some(anywhere)) if !self.is_worse(here, case) => {
-                    served += weight;
+                    weights += weight;
                     slowdown += weight * here.summary.mean / anywhere.summary.mean;
                 }
                 _ => unserved += weight,
             }
         }
-        (unserved, if served > 0.0 { slowdown / served } else { f64::INFINITY })
+        (unserved, if weights > 0.0 { slowdown / weights } else { f64::INFINITY })
     }
 
-    /// Whether the default is faster in a case, by what is of use and beyond the noise.
+    /// What serves each case in a layout. Passes for fewer tokens at a time are made by what serves so few: a layout has one
+    /// kernel for each number of tokens.
+    fn served(&self, layout: Layout) -> Vec<(Case, Option<&Entry>)> {
+        let mut served: Vec<(Case, Option<&Entry>)> = Vec::new();
+        for case in self.cases() {
+            let picked = |kernel: KernelId| served.iter().any(|(_, entry)| entry.is_some_and(|e| e.kernel == kernel));
+            let may = |kernel: KernelId| {
+                kernel.layout() == layout && (case.op == Op::Gemm || case.is_own(&kernel) || picked(kernel))
+            };
+            let entry = self.fastest(&case, may).map(|fastest| {
+                self.measured_default(&case)
+                    .filter(|default| may(default.kernel) && self.stays(default, fastest))
+                    .unwrap_or(fastest)
+            });
+            served.push((case, entry));
+        }
+        served
+    }
+
+    /// Whether a default is not known to be slower than the fastest.
+    fn stays(&self, default: &Entry, fastest: &Entry) -> bool {
+        !default.eliminated && default.summary.mean <= fastest.summary.mean * (1.0 + self.margin(default, fastest))
+    }
+
+    /// Whether the default is faster in a case, by what is of use and beyond the noise; or not known not to be.
     fn is_worse(&self, entry: &Entry, case: &Case) -> bool {
-        let default = self.measured_default(case);
-        default.is_some_and(|default| entry.summary.mean > default.summary.mean * (1.0 + self.margin(entry, default)))
+        self.measured_default(case).filter(|default| default.kernel != entry.kernel).is_some_and(|default| {
+            let margin = self.margin(entry, default);
+            margin.is_infinite() || entry.summary.mean > default.summary.mean * (1.0 + margin)
+        })
     }
 
     fn measured_default(&self, case: &Case) -> Option<&Entry> {
@@ -255,30 +293,22 @@ impl Contest<'_> {
         self.entries.iter().find(|entry| entry.case == *case && Some(entry.kernel) == default)
     }
 
-    /// The relative difference that two entries may have without one being faster.
+    /// The relative difference that two entries may have without one being faster: any, where too few passes were made to
+    /// know.
     fn margin(&self, a: &Entry, b: &Entry) -> f64 {
-        let noise = 2.0 * a.summary.error.hypot(b.summary.error);
-        if noise.is_finite() { self.useful.max(noise) } else { self.useful }
+        self.useful.max(2.0 * a.summary.error.hypot(b.summary.error))
     }
 
-    /// The fastest kernel for a case, of those that read `layout`, or of all; the first of equals. One that was
-    /// eliminated is behind all that were not: its times are of other rounds, and may have been luckier ones.
-    fn fastest(&self, case: &Case, layout: Option<Layout>) -> Option<&Entry> {
-        let reads = |entry: &&Entry| layout.is_none_or(|layout| entry.kernel.layout() == layout);
-        let rivals = self.entries.iter().filter(|entry| entry.case == *case).filter(reads);
+    /// The fastest kernel for a case, of those that `may` serve it; the first of equals. One that was eliminated is behind all
+    /// that were not.
+    fn fastest(&self, case: &Case, may: impl Fn(KernelId) -> bool) -> Option<&Entry> {
+        let rivals = self.entries.iter().filter(|entry| entry.case == *case && may(entry.kernel));
         rivals.min_by(|a, b| a.eliminated.cmp(&b.eliminated).then(a.summary.mean.total_cmp(&b.summary.mean)))
     }
 
-    fn pick(&self, case: &Case, layout: Layout) -> Option<Pick> {
-        let anywhere = self.fastest(case, None)?;
-        let fastest = self.fastest(case, Some(layout))?;
-        let default = self.default(case);
+    fn pick(&self, case: &Case, Entry { kernel, summary, .. }: &Entry) -> Option<Pick> {
+        let anywhere = self.fastest(case, |_| true)?;
         let measured = self.measured_default(case);
-        let stays = |entry: &&Entry| {
-            let near = entry.summary.mean <= fastest.summary.mean * (1.0 + self.margin(entry, fastest));
-            !entry.eliminated && entry.kernel.layout() == layout && near
-        };
-        let Entry { kernel, summary, .. } = measured.filter(stays).unwrap_or(fastest);
         Some(Pick {
             case: *case,
             kernel: *kernel,
@@ -286,7 +316,7 @@ impl Contest<'_> {
             seconds: four_figures(summary.mean),
             error: Some(summary.error).filter(|error| error.is_finite()).map(four_figures),
             regret: four_figures(summary.mean / anywhere.summary.mean),
-            default,
+            default: self.default(case),
             default_seconds: measured.map(|entry| four_figures(entry.summary.mean)),
             analytic: None,
             analytic_seconds: None,
@@ -307,7 +337,7 @@ mod tests {
 
     fn sample(m: usize, kernel: &str, time: f64) -> Sample {
         let kernel: KernelId = kernel.parse().unwrap();
-        Sample::new(case(kernel.op, m), kernel, &[time, time * 1.002, time * 0.998])
+        Sample::new(case(kernel.op, m), kernel, &[1.0, 1.002, 0.998, 1.0, 1.002, 0.998].map(|noise| time * noise))
     }
 
     /// Times of the narrow gemv and gemm, and of the wide ones.
@@ -365,6 +395,37 @@ mod tests {
         assert_eq!(choice([0.5, 10.05, 1.0, 10.0], Weighting::default()), NARROW);
         // Unless prompts are said not to count.
         assert_eq!(choice([0.5, 11.0, 1.0, 10.0], Weighting { decode: 1.0, prefill: 0.0 }), NARROW);
+    }
+
+    #[test]
+    fn several_tokens_are_computed_in_passes_where_that_is_faster() {
+        let two = "gemv_t200_2x16k64u4__avx512vnni_dot";
+        let choice = |by_two, by_one| {
+            let mut all = samples([1.0, 10.0, 2.0, 20.0]);
+            for (kernel, time) in [(two, by_two), (NARROW[0], by_one)] {
+                let ratio = time / 1.0;
+                let mut sample = sample(1, NARROW[0], ratio);
+                (sample.case, sample.kernel) = (case(Op::Gemv, 2), kernel.parse().unwrap());
+                all.push(sample);
+            }
+            let picks = choose(&all, &ids(&[NARROW[0], two]), Weighting::default());
+            let pick = picks.iter().find(|pick| pick.case.m == 2).unwrap();
+            assert_eq!(pick.default, Some(two.parse().unwrap()), "by default it takes one pass");
+            pick.kernel.to_string()
+        };
+        assert_eq!(choice(1.5, 1.9), two);
+        assert_eq!(choice(1.9, 1.5), NARROW[0]);
+    }
+
+    /// Who was cut off after a few rounds may have been lucky.
+    #[test]
+    fn too_few_rounds_displace_no_default() {
+        let mut all = samples([0.5, 5.0, 1.0, 10.0]);
+        assert_eq!(names(&choose(&all, &ids(&WIDE), Weighting::default())), NARROW);
+        all.iter_mut().for_each(|sample| sample.times.truncate(MIN_ROUNDS - 1));
+        assert_eq!(names(&choose(&all, &ids(&WIDE), Weighting::default())), WIDE);
+        // Where there is none, it is all that is known.
+        assert_eq!(names(&choose(&all, &[], Weighting::default())), NARROW);
     }
 
     #[test]
@@ -432,7 +493,10 @@ mod tests {
         let mut picks = choose(&samples, &[], Weighting::default());
         compare(&mut picks, &samples, &Roofline::default(), Weighting::default());
         for (pick, sample) in picks.iter().zip(&samples[2..]) {
-            assert_eq!((pick.analytic, pick.analytic_seconds), (Some(sample.kernel), Some(sample.times[1])));
+            assert_eq!(
+                (pick.analytic, pick.analytic_seconds),
+                (Some(sample.kernel), sample.summary().map(|summary| four_figures(summary.mean)))
+            );
         }
         // What it would pick was not measured, or failed.
         let mut failed = samples.clone();

@@ -22,7 +22,7 @@ use crate::side_file;
 use crate::stats::Summary;
 
 /// The schema that this version reads and writes.
-pub const SCHEMA: i64 = 2;
+pub const SCHEMA: i64 = 3;
 
 /// Larger files are no results: a full search writes some hundred kilobytes.
 const SIZE_LIMIT: u64 = 64 << 20;
@@ -151,6 +151,10 @@ pub struct Sample {
     /// Why it is not to be used at all: its integers differ, or it could not be run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// The leader's time over its time in the rounds that this one was in: by what its own are multiplied where they are
+    /// compared with others, for a machine is not always as fast. Absent where it was in all rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<f64>,
     /// Seconds of each pass, ascending, to four significant figures.
     pub times: Vec<f64>,
 }
@@ -161,7 +165,7 @@ impl Sample {
         let Candidate { kernel, schedule } = candidate.into();
         let mut times: Vec<f64> = times.iter().copied().map(four_figures).collect();
         times.sort_by(f64::total_cmp);
-        Sample { case, kernel, schedule, eliminated: None, failed: None, times }
+        Sample { case, kernel, schedule, eliminated: None, failed: None, drift: None, times }
     }
 
     /// Who was measured.
@@ -169,9 +173,11 @@ impl Sample {
         Candidate { kernel: self.kernel, schedule: self.schedule }
     }
 
-    /// The times in short; `None` where the candidate failed or was not measured.
+    /// The times in short, as they compare with others of the case; `None` where the candidate failed or was not measured.
     pub fn summary(&self) -> Option<Summary> {
-        if self.failed.is_some() { None } else { Summary::of(&self.times) }
+        let summary = if self.failed.is_some() { None } else { Summary::of(&self.times) }?;
+        let drift = self.drift.unwrap_or(1.0);
+        Some(Summary { mean: summary.mean * drift, median: summary.median * drift, ..summary })
     }
 }
 
@@ -423,16 +429,11 @@ impl Results {
             return Err(format!("a load lies between 0 and 1, not {load}"));
         }
         let mut crossed = HashSet::new();
-        for Crossover { shape, threads, tokens, tried } in &self.crossovers {
-            at_least_one("a crossover", "threads", *threads)?;
-            at_least_one("a crossover", "tokens", *tokens)?;
+        for crossover in &self.crossovers {
+            crossover.validate()?;
+            let Crossover { shape, threads, .. } = crossover;
             if !crossed.insert((shape, threads)) {
                 return Err(format!("there are two crossovers for {shape} on {threads} threads"));
-            }
-            for tail in tried {
-                at_least_one("a crossover", "m", tail.m)?;
-                positive("a crossover's time", tail.gemv)?;
-                positive("a crossover's time", tail.gemm)?;
             }
         }
         let mut sources = HashSet::new();
@@ -467,6 +468,9 @@ impl Results {
             for &time in &sample.times {
                 positive("a time", time)?;
             }
+            if let Some(drift) = sample.drift {
+                positive("a drift", drift)?;
+            }
             if !sample.times.is_sorted() {
                 return Err(format!("times of {} in {} are not ascending", sample.kernel, sample.case));
             }
@@ -476,6 +480,20 @@ impl Results {
             if !sampled.insert((sample.case, sample.candidate())) {
                 return Err(format!("there are two samples of {} in {}", sample.kernel, sample.case));
             }
+        }
+        Ok(())
+    }
+}
+
+impl Crossover {
+    /// What contradicts what, if anything.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        at_least_one("a crossover", "threads", self.threads)?;
+        at_least_one("a crossover", "tokens", self.tokens)?;
+        for tail in &self.tried {
+            at_least_one("a crossover", "m", tail.m)?;
+            positive("a crossover's time", tail.gemv)?;
+            positive("a crossover's time", tail.gemm)?;
         }
         Ok(())
     }
@@ -673,9 +691,9 @@ pub(crate) mod tests {
         let good = toml::to_string(&example()).unwrap();
         let path = Path::new("machine.toml");
         for (from, to, says) in [
-            ("schema = 2", "schema = 3\nshapes = 3", "written by schema 3, this tritune reads 2"),
-            ("schema = 2", "schema = \"x\"", "not a results file"),
-            ("schema = 2", "", "missing field `schema`"),
+            ("schema = 3", "schema = 4\nshapes = 3", "written by schema 4, this tritune reads 3"),
+            ("schema = 3", "schema = \"x\"", "not a results file"),
+            ("schema = 3", "", "missing field `schema`"),
             ("complete = true", "complete = true\nmood = 1", "unknown field `mood`"),
             ("id = \"amd-epyc-2c\"", "id = \"../../x\"", "no machine id"),
             ("date = \"2", "date = \"x2", "RFC 3339"),
@@ -691,7 +709,7 @@ pub(crate) mod tests {
             ("2560x6912", "02560x6912", "not a shape"),
             ("threads = 2\nop", "threads = 0\nop", "threads = 0"),
             ("threads = 2\nop", "threads = -1\nop", "not a results file"),
-            ("m = 1\n", "m = 2\n", "it is for 1 tokens"),
+            (GEMV, "gemv_t200_2x16k64u4__avx512vnni_dot", "it is for 2 tokens"),
             ("op = \"gemm\"", "op = \"gemv\"", "no candidate"),
             ("op = \"gemm\"", "op = \"gemx\"", "unknown operation"),
             (GEMM, "gemm_t200_16x15k64u1__avx512vnni_dot", "multiple of the 16"),

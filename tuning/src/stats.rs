@@ -75,6 +75,11 @@ pub enum Caution {
 }
 
 impl Caution {
+    /// Rounds before noise is estimated.
+    pub fn rounds(self) -> usize {
+        MIN_ROUNDS * self.factor()
+    }
+
     /// By what rounds and margins are multiplied.
     pub(crate) fn factor(self) -> usize {
         match self {

@@ -1,6 +1,7 @@
 //! Which kernels compute a matrix: what is forced; else what was tuned on this machine, on one of its microarchitecture, or
 //! on one of its instruction sets; else the default of the best instruction set, unless the analytic model is sure of better.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -266,7 +267,11 @@ impl Selection {
                     _ => continue,
                 }
             }
-            self.complete(&mut kernels, &mut notes);
+            // What was measured serves every number of tokens as it was measured.
+            let measured = matches!(source, Source::Tuned { .. });
+            if !(measured && kernels.iter().any(|kernel| kernel.tokens() == 1)) {
+                self.complete(&mut kernels, &mut notes);
+            }
             return Ok(Choice::of(kernels, crossover, source, notes));
         }
         Err(SelectionError::None { n, k, block, notes: notes.join("; ") })
@@ -332,7 +337,9 @@ impl Selection {
         let cases = case::telling(cases, &candidates);
         let picks = pick::predicted(&cases, &candidates, &defaults, self.picks.roofline(), Weighting::default());
         let is_sure = picks.iter().any(|pick| Some(pick.kernel) != pick.default);
-        is_sure.then(|| Menu::untuned(Source::Analytic, picks.into_iter().map(|pick| pick.kernel)))
+        // A kernel that computes more tokens in several passes is there once.
+        let kernels: BTreeSet<KernelId> = picks.into_iter().map(|pick| pick.kernel).collect();
+        is_sure.then(|| Menu::untuned(Source::Analytic, kernels))
     }
 
     /// Adds, for the tokens that kernels leave over, others of their layout for fewer tokens than their widest: of the most

@@ -1,13 +1,14 @@
 //! One kernel, one case, one pass: the path that a model takes, over weights that are in no cache.
 
 use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock};
 use std::time::Instant;
 
-use tritune_codegen::{Layout, Op};
+use tritune_codegen::{Isa, Layout, Op};
 use tritune_tuning::candidate::Candidate;
 use tritune_tuning::case::Case;
 use tritune_tuning::machine::Machine;
-use tritune_tuning::search::Measure;
+use tritune_tuning::search::{Excluded, Measure};
 
 use crate::kernels::self_check::{self, Fault};
 use crate::kernels::{Choice, PackError, Runnable, reference};
@@ -23,14 +24,26 @@ const POOL_CACHES: u64 = 4;
 /// But not larger than this: caches that large are shared with other machines' cores, and filling pools takes the time that
 /// measuring should have.
 const POOL_MOST: u64 = 1 << 30;
-/// A gemm needs no larger one: it reads weights once in a time in which they could be read a hundred times.
+/// A gemm needs so many caches' worth, and at least so many bytes: it reads weights once in a time in which they could be
+/// read a hundred times.
+const GEMM_POOL_CACHES: usize = 2;
 const GEMM_POOL_BYTES: usize = 32 << 20;
-/// Bytes of weights that a gemv pass goes through; the next pass goes on from there. A gemm is long enough on one matrix.
+/// Tokens from the first on of which all that is computed is compared with the reference before a kernel is timed: all of the
+/// widest tile.
+const COMPARED: usize = 32;
+/// Bytes of weights that a gemv pass goes through, unless the pool has fewer; the next pass goes on from there. A gemm is long
+/// enough on one matrix.
 const PASS_BYTES: usize = 32 << 20;
 
 /// Bytes of weights that a machine's caches do not hold.
 pub fn cold_pool(machine: &Machine) -> usize {
     POOL_BYTES.max(POOL_CACHES * machine.last_level_cache().unwrap_or(0)).min(POOL_MOST) as usize
+}
+
+/// The same, as far as a gemm minds.
+fn gemm_pool() -> usize {
+    static CACHE: LazyLock<u64> = LazyLock::new(|| Machine::detect(Isa::here()).last_level_cache().unwrap_or(0));
+    GEMM_POOL_BYTES.max(GEMM_POOL_CACHES * *CACHE as usize)
 }
 
 /// Runs candidates for the tuner.
@@ -41,6 +54,7 @@ pub struct Bench<'a> {
     pool_bytes: usize,
     threads: Option<Pool>,
     work: Option<Work>,
+    excluded: Vec<Excluded>,
 }
 
 /// What the candidates of one case share.
@@ -50,8 +64,8 @@ struct Work {
     trits: Trits,
     x: Activations,
     y: Vec<f32>,
-    /// What the reference computes, all rows, for the first token and the last.
-    expected: [Vec<i32>; 2],
+    /// What the reference computes, all rows: for the first [`COMPARED`] tokens, and last of all for the last token.
+    expected: Vec<(usize, Vec<i32>)>,
     /// Matrices to go through, for each layout; and the one to begin the next pass with.
     pools: HashMap<Layout, (Vec<Linear>, usize)>,
 }
@@ -91,7 +105,17 @@ pub enum BenchError {
 impl<'a> Bench<'a> {
     /// Runs some of `kernels`, over pools of so many bytes of weights.
     pub fn new(kernels: &'a [Runnable], pool_bytes: usize) -> Self {
-        Bench { kernels, pool_bytes, threads: None, work: None }
+        Bench { kernels, pool_bytes, threads: None, work: None, excluded: Vec::new() }
+    }
+
+    /// Kernels that were seen to compute what is wrong.
+    pub(super) fn excluded(&self) -> &[Excluded] {
+        &self.excluded
+    }
+
+    /// Takes note of kernels that compute what is wrong.
+    pub(super) fn exclude(&mut self, out: impl IntoIterator<Item = Excluded>) {
+        self.excluded.extend(out);
     }
 
     pub(super) fn runnable(&self, Candidate { kernel, schedule }: Candidate) -> Result<Runnable, BenchError> {
@@ -118,7 +142,7 @@ impl<'a> Bench<'a> {
             let first = Ternary::with(&work.trits, choice.clone())?;
             let pool_bytes = match case.op {
                 Op::Gemv => self.pool_bytes,
-                Op::Gemm => self.pool_bytes.min(GEMM_POOL_BYTES),
+                Op::Gemm => self.pool_bytes.min(gemm_pool()),
             };
             let copies = pool_bytes.div_ceil(first.bytes()) + 1;
             let matrices = (0..copies).map(|_| Linear::Ternary(first.clone())).collect();
@@ -130,11 +154,13 @@ impl<'a> Bench<'a> {
     /// Compares what some kernels compute for a case, packed before, with the reference.
     pub(super) fn check_choice(&mut self, choice: &Choice, case: &Case) -> Result<(), BenchError> {
         choice.kernels().iter().try_for_each(self_check::check)?;
-        self.time_choice(choice, case, 0).map(|_| ())
+        self.time_choice(choice, case, 0)?;
+        self.work.as_ref().map_or(Ok(()), |work| work.compare(0..work.expected.len()))
     }
 
     /// Seconds of one product by some kernels, over weights that are in no cache; a pass goes through `bytes` bytes of
-    /// them, and the next one goes on from there. What the last product of it comes to is compared with the reference.
+    /// them, and the next one goes on from there. What the last product of it comes to for the first token and the last is
+    /// compared with the reference.
     pub(super) fn time_choice(&mut self, choice: &Choice, case: &Case, bytes: usize) -> Result<f64, BenchError> {
         let (Some(pool), Some(work)) = (&self.threads, &mut self.work) else { return Err(BenchError::Unprepared) };
         let Some((matrices, next)) = work.pools.get_mut(&choice.layout()) else { return Err(BenchError::Unprepared) };
@@ -155,7 +181,7 @@ impl<'a> Bench<'a> {
             *next += 1;
         }
         let seconds = start.elapsed().as_secs_f64() / count as f64;
-        work.compare()?;
+        work.compare([0, work.expected.len() - 1])?;
         Ok(seconds)
     }
 }
@@ -178,17 +204,23 @@ impl Work {
         }
         // Beforehand: a model quantises once for several matrices.
         x.quantize(pool)?;
-        let expected = [0, case.m - 1].map(|token| {
-            let x: Vec<i8> = x.rows()[token * k..][..k].iter().map(|x| *x as i8).collect();
-            trits.codes.chunks_exact(k).map(|codes| reference::products(codes, &x, k).sum()).collect()
+        let tokens: Vec<usize> = (0..case.m.min(COMPARED)).chain([case.m - 1]).collect();
+        let expected: Vec<OnceLock<Vec<i32>>> = tokens.iter().map(|_| OnceLock::new()).collect();
+        pool.for_each(tokens.len(), |_, index| {
+            let x: Vec<i8> = x.rows()[tokens[index] * k..][..k].iter().map(|x| *x as i8).collect();
+            let rows = trits.codes.chunks_exact(k).map(|codes| reference::products(codes, &x, k).sum());
+            expected[index].get_or_init(|| rows.collect());
         });
+        let expected = expected.into_iter().map(|rows| rows.into_inner().unwrap_or_default());
+        let expected = tokens.into_iter().zip(expected).collect();
         Ok(Work { case, trits, x, y: vec![0.0; case.m * n], expected, pools: HashMap::new() })
     }
 
-    /// Compares y with the reference.
-    fn compare(&self) -> Result<(), BenchError> {
+    /// Compares what y is for some of the expected tokens with the reference.
+    fn compare(&self, which: impl IntoIterator<Item = usize>) -> Result<(), BenchError> {
         let n = self.trits.n;
-        for (token, expected) in [0, self.case.m - 1].into_iter().zip(&self.expected) {
+        for (token, expected) in which.into_iter().map(|index| &self.expected[index]) {
+            let token = *token;
             for (row, (&found, &expected)) in self.y[token * n..][..n].iter().zip(expected).enumerate() {
                 if found != expected as f32 {
                     return Err(BenchError::Wrong { token, row, found, expected });
@@ -219,14 +251,14 @@ impl Measure for Bench<'_> {
 
     fn time(&mut self, candidate: Candidate, case: &Case) -> Result<f64, BenchError> {
         let bytes = match case.op {
-            Op::Gemv => PASS_BYTES,
+            Op::Gemv => PASS_BYTES.min(self.pool_bytes),
             Op::Gemm => 0,
         };
         self.time_choice(&Choice::only(self.runnable(candidate)?), case, bytes)
     }
 
-    fn finish(&mut self, _case: &Case) {
-        self.work = None;
+    fn convicts(error: &BenchError) -> bool {
+        matches!(error, BenchError::Wrong { .. } | BenchError::Fault(_))
     }
 }
 
@@ -245,7 +277,7 @@ mod tests {
 
     use super::*;
     use crate::kernels::self_check::tests::{LYING, turncoat};
-    use crate::kernels::{Isa, KERNELS, Kernel};
+    use crate::kernels::{KERNELS, Kernel};
     use tritune_codegen::{KernelId, Tile};
 
     fn case(kernel: KernelId) -> Case {

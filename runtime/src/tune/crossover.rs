@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tritune_codegen::Op;
+use tritune_codegen::{KernelId, Op};
 use tritune_tuning::candidate::Candidate;
 use tritune_tuning::case::Case;
 use tritune_tuning::results::{Crossover, Tail, four_figures};
@@ -19,6 +19,14 @@ const ROUNDS: usize = 7;
 /// Bytes of weights that a pass goes through.
 const PASS_BYTES: usize = 4 << 20;
 
+/// What went wrong with a kernel.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) case: Case,
+    pub(super) kernel: KernelId,
+    pub(super) error: BenchError,
+}
+
 /// Looks for the crossover by halving, for one gemm costs the same however few tokens there are, and others cost the more
 /// the more there are. `kernels` are the picks for a shape and a number of threads. `None` where there is nothing to
 /// decide, or the time is up.
@@ -29,7 +37,7 @@ pub(super) fn crossover(
     until: Option<Instant>,
     interrupt: &AtomicBool,
     observer: &mut impl Observer,
-) -> Result<Option<Crossover>, BenchError> {
+) -> Result<Option<Crossover>, Failure> {
     let source = || kernels.first().map(|kernel| Source::Default(kernel.id().isa));
     let few: Vec<Runnable> = kernels.iter().filter(|kernel| kernel.id().op == Op::Gemv).copied().collect();
     let gemm = kernels.iter().filter(|kernel| kernel.id().op == Op::Gemm).map(Runnable::tokens).min();
@@ -43,6 +51,11 @@ pub(super) fn crossover(
     while high - low > 1 {
         let m = low.midpoint(high);
         let case = Case { op: Op::Gemv, m, ..*case };
+        let failure = |choice: &Choice| {
+            // The widest takes all of them but what it leaves over.
+            let kernel = choice.kernel(m).id();
+            move |error| Failure { case, kernel, error }
+        };
         let mut goes_on = |choice: &Choice, rounds: usize| {
             let time_left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
             let kernel = *choice.kernel(m);
@@ -64,8 +77,8 @@ pub(super) fn crossover(
             if !goes_on(choice, 0) {
                 return Ok(None);
             }
-            bench.pack_choice(choice, &case)?;
-            bench.check_choice(choice, &case)?;
+            bench.pack_choice(choice, &case).map_err(failure(choice))?;
+            bench.check_choice(choice, &case).map_err(failure(choice))?;
         }
         let mut times = [Vec::new(), Vec::new()];
         for round in 0..ROUNDS {
@@ -73,7 +86,7 @@ pub(super) fn crossover(
                 if !goes_on(choice, round) {
                     return Ok(None);
                 }
-                times.push(bench.time_choice(choice, &case, PASS_BYTES)?);
+                times.push(bench.time_choice(choice, &case, PASS_BYTES).map_err(failure(choice))?);
             }
         }
         let [gemv, gemm] = times.map(|times| four_figures(stats::trimmed_mean(&times).unwrap_or(f64::MAX)));

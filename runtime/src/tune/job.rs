@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tritune_tuning::candidate::Candidate;
 use tritune_tuning::case::Case;
 use tritune_tuning::results::{Crossover, Sample};
-use tritune_tuning::search::{Lineup, Progress};
+use tritune_tuning::search::{Excluded, Lineup, Progress};
 use tritune_tuning::stats::Caution;
 
 /// What a worker is to do.
@@ -56,9 +56,11 @@ pub enum Event {
         case: Case,
         /// What was measured.
         samples: Vec<Sample>,
-        /// Whether every candidate was measured or has failed.
+        /// Whether more time would not have told more.
         settled: bool,
     },
+    /// A kernel computes what is wrong.
+    Excluded(Excluded),
     /// What a crossover was found to be.
     Crossover(Option<Crossover>),
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tritune_codegen::{Isa, KernelId, Op, Schedule};
+use tritune_codegen::{Isa, KernelId, Layout, Op, Schedule};
 use tritune_tuning::candidate::Candidate;
 use tritune_tuning::case::{self, Case, PROMPT};
 use tritune_tuning::cost::Roofline;
@@ -12,13 +12,14 @@ use tritune_tuning::journal;
 use tritune_tuning::machine::Machine;
 use tritune_tuning::pick::{self, Pick};
 use tritune_tuning::results::{Bandwidth, Crossover, Results, SCHEMA, Sample, Source};
-use tritune_tuning::search::{Excluded, Lineup, Observer, Search};
+use tritune_tuning::search::{Excluded, Lineup, Observer, Progress, Search};
 use tritune_tuning::shapes::Shape;
 use tritune_tuning::space;
 use tritune_tuning::stats::Caution;
 
 use super::{Runner, TuneError, Tuning, bandwidth, cold_pool};
 use crate::kernels::{KERNELS, Kernel, Runnable};
+use crate::model::session::available_memory;
 
 /// Share of the budget for comparing kernels; then schedules of those that won are compared, and crossovers looked for.
 const KERNELS_SHARE: f64 = 0.75;
@@ -27,6 +28,9 @@ const KERNELS_SHARE: f64 = 0.75;
 const AGAIN_SHARE: f64 = 0.85;
 /// Share of the budget by whose end schedules are settled.
 const SCHEDULES_SHARE: f64 = 0.95;
+
+/// A pool of weights is not made smaller than this, however little memory there is.
+const LEAST_POOL: usize = 64 << 20;
 
 /// Prefetch distances in bytes that are compared.
 const AHEAD: [u32; 5] = [1024, 2048, 4096, 8192, 16384];
@@ -65,7 +69,8 @@ impl Tuning {
         let candidates = case::partnered(candidates);
         let machine = Machine::detect(Isa::here());
         let cases = case::telling(Case::list(&self.shapes, &self.threads, &candidates, &[PROMPT]), &candidates);
-        let pool_bytes = self.pool_bytes.unwrap_or_else(|| cold_pool(&machine));
+        let layouts: BTreeSet<Layout> = candidates.iter().map(KernelId::layout).collect();
+        let pool_bytes = self.pool_bytes.unwrap_or_else(|| affordable(cold_pool(&machine), layouts.len()));
         Ok(Plan { tuning: self.clone(), machine, kernels, defaults, candidates, cases, pool_bytes })
     }
 }
@@ -111,45 +116,52 @@ impl Plan {
         let begin = Instant::now();
         let Tuning { budget, objective, .. } = self.tuning;
         let left = |share: f64| budget.mul_f64(share).saturating_sub(begin.elapsed());
+        let mut watched = Whole { observer, begin, budget, done: 0.0, share: (0.0, KERNELS_SHARE) };
         let lineups: Vec<Lineup> = self.cases.iter().map(|case| lineup(*case, &self.candidates)).collect();
         let search = Search { lineups: &lineups, budget: left(KERNELS_SHARE), caution, interrupt };
-        let mut findings = runner.search(&search, observer)?;
-        if !findings.complete && !interrupt.load(Ordering::Relaxed) {
-            let unsettled: Vec<Lineup> =
-                lineups.into_iter().filter(|lineup| !is_settled(lineup, &findings.samples)).collect();
+        let mut findings = runner.search(&search, &mut watched)?;
+        let unsettled: Vec<Lineup> =
+            lineups.iter().filter(|lineup| !is_settled(lineup, &findings.samples, caution)).cloned().collect();
+        if !unsettled.is_empty() && !interrupt.load(Ordering::Relaxed) {
+            watched.share = (KERNELS_SHARE, AGAIN_SHARE);
             let search = Search { lineups: &unsettled, budget: left(AGAIN_SHARE), caution, interrupt };
-            let again = runner.search(&search, observer)?;
-            findings.samples.retain(|sample| unsettled.iter().all(|lineup| lineup.case != sample.case));
-            findings.samples.extend(again.samples);
+            let again = runner.search(&search, &mut watched)?;
+            for lineup in &unsettled {
+                replace(&mut findings.samples, &again.samples, &lineup.case);
+            }
             findings.samples.sort_by_key(|sample| sample.case);
-            findings.complete = again.complete;
+            findings.complete = lineups.iter().all(|lineup| is_known(lineup, &findings.samples));
         }
         exclude(&mut findings.samples, runner.excluded());
         let mut picks = pick::choose(&findings.samples, &self.defaults, objective);
         for (lineups, share) in
             [(ahead as fn(&Pick) -> Option<Lineup>, AGAIN_SHARE.midpoint(SCHEDULES_SHARE)), (pieces, SCHEDULES_SHARE)]
         {
+            watched.share = (watched.share.1, share);
             let lineups: Vec<Lineup> = picks.iter().filter_map(lineups).collect();
             // What they find improves on complete findings, whether or not there is time for all of it.
             let search = Search { lineups: &lineups, budget: left(share), caution, interrupt };
-            let samples = runner.search(&search, observer)?.samples;
+            let samples = runner.search(&search, &mut watched)?.samples;
             picks.iter_mut().for_each(|pick| pick.schedule_by(&samples));
             gather(&mut findings.samples, samples);
         }
         let mut crossovers: Vec<Crossover> = Vec::new();
-        for of_tensor in picks.chunk_by(|a, b| tensor(&a.case) == tensor(&b.case)) {
+        let tensors: Vec<&[Pick]> = picks.chunk_by(|a, b| tensor(&a.case) == tensor(&b.case)).collect();
+        for (index, of_tensor) in tensors.iter().enumerate() {
+            let at = |index: usize| SCHEDULES_SHARE + (1.0 - SCHEDULES_SHARE) * index as f64 / tensors.len() as f64;
+            watched.share = (at(index), at(index + 1));
             let picked: Vec<Candidate> =
                 of_tensor.iter().map(|pick| Candidate { kernel: pick.kernel, schedule: pick.schedule }).collect();
-            crossovers.extend(runner.crossover(&picked, &of_tensor[0].case, left(1.0), interrupt, observer)?);
+            crossovers.extend(runner.crossover(&picked, &of_tensor[0].case, left(1.0), interrupt, &mut watched)?);
         }
-        let crashed = |kernel: KernelId| runner.excluded().iter().any(|out| out.kernel == kernel);
-        if picks.iter().any(|pick| crashed(pick.kernel)) {
-            // It was picked before it crashed: its tensors are picked for again.
+        let out = |kernel: KernelId| runner.excluded().iter().any(|out| out.kernel == kernel);
+        if picks.iter().any(|pick| out(pick.kernel)) {
+            // It was picked before it crashed, or was found to be wrong: its tensors are picked for again.
             exclude(&mut findings.samples, runner.excluded());
             let usual: Vec<Sample> =
                 findings.samples.iter().filter(|sample| sample.schedule == Schedule::default()).cloned().collect();
             let touched: BTreeSet<(Shape, usize)> =
-                picks.iter().filter(|pick| crashed(pick.kernel)).map(|pick| tensor(&pick.case)).collect();
+                picks.iter().filter(|pick| out(pick.kernel)).map(|pick| tensor(&pick.case)).collect();
             picks.retain(|pick| !touched.contains(&tensor(&pick.case)));
             crossovers.retain(|crossover| !touched.contains(&(crossover.shape, crossover.threads)));
             let again = pick::choose(&usual, &self.defaults, objective).into_iter();
@@ -188,12 +200,22 @@ impl Plan {
     }
 }
 
+/// As much of a pool as there is memory for as many pools, with as much again for everything else: halved until it fits, but
+/// for the smallest that says anything.
+fn affordable(pool_bytes: usize, pools: usize) -> usize {
+    let Some(available) = available_memory() else { return pool_bytes };
+    let fits = |bytes: &usize| *bytes as u64 * pools as u64 <= available / 2;
+    let halved =
+        std::iter::successors(Some(pool_bytes), |bytes| Some(bytes / 2)).take_while(|bytes| *bytes >= LEAST_POOL);
+    halved.clone().find(fits).or(halved.last()).unwrap_or(pool_bytes)
+}
+
 /// What is packed once.
 fn tensor(case: &Case) -> (Shape, usize) {
     (case.shape, case.threads)
 }
 
-/// Takes kernels that crashed or hung out of what was measured, by whatever schedule and in whatever case.
+/// Takes kernels that computed what is wrong, crashed or hung out of what was measured, by whatever schedule and in whatever case.
 fn exclude(samples: &mut [Sample], excluded: &[Excluded]) {
     for sample in samples {
         if let Some(out) = excluded.iter().find(|out| out.kernel == sample.kernel) {
@@ -202,12 +224,68 @@ fn exclude(samples: &mut [Sample], excluded: &[Excluded]) {
     }
 }
 
-/// Whether something is known of every candidate.
-fn is_settled(lineup: &Lineup, samples: &[Sample]) -> bool {
-    let known = |candidate: &Candidate| {
-        samples.iter().any(|sample| sample.case == lineup.case && sample.candidate() == *candidate)
+/// Takes over what was measured of a case another time, if it is more.
+fn replace(samples: &mut Vec<Sample>, again: &[Sample], case: &Case) {
+    let of_case = |sample: &&Sample| sample.case == *case;
+    let measured = |samples: &[Sample]| {
+        let of_case = || samples.iter().filter(of_case);
+        (of_case().count(), of_case().map(|sample| sample.times.len()).sum::<usize>())
     };
-    lineup.candidates.iter().all(known)
+    if measured(again) > measured(samples) {
+        samples.retain(|sample| sample.case != *case);
+        samples.extend(again.iter().filter(of_case).cloned());
+    }
+}
+
+/// Whether something is known of every candidate.
+fn is_known(lineup: &Lineup, samples: &[Sample]) -> bool {
+    all_candidates(lineup, samples, |_| true)
+}
+
+/// Whether every candidate has been through enough rounds, or has lost or failed before.
+fn is_settled(lineup: &Lineup, samples: &[Sample], caution: Caution) -> bool {
+    all_candidates(lineup, samples, |sample| {
+        sample.failed.is_some() || sample.eliminated.is_some() || sample.times.len() >= caution.rounds()
+    })
+}
+
+fn all_candidates(lineup: &Lineup, samples: &[Sample], is: impl Fn(&Sample) -> bool) -> bool {
+    let of = |candidate: &Candidate| {
+        samples.iter().find(|sample| sample.case == lineup.case && sample.candidate() == *candidate)
+    };
+    lineup.candidates.iter().all(|candidate| of(candidate).is_some_and(&is))
+}
+
+/// Watches a part of a plan for who watches the whole.
+struct Whole<'o, O> {
+    observer: &'o mut O,
+    begin: Instant,
+    budget: Duration,
+    /// Of the whole, so far.
+    done: f64,
+    /// Where in the whole the part begins and ends.
+    share: (f64, f64),
+}
+
+impl<O: Observer> Observer for Whole<'_, O> {
+    fn progress(&mut self, progress: &Progress) {
+        let (from, to) = self.share;
+        self.done = self.done.max(from + (to - from) * progress.fraction);
+        let time_left = self.budget.saturating_sub(self.begin.elapsed());
+        self.observer.progress(&Progress { fraction: self.done, time_left, ..*progress });
+    }
+
+    fn finished(&mut self, case: &Case, samples: &[Sample], settled: bool) {
+        self.observer.finished(case, samples, settled);
+    }
+
+    fn excluded(&mut self, excluded: &Excluded) {
+        self.observer.excluded(excluded);
+    }
+
+    fn crossed(&mut self, crossover: &Crossover) {
+        self.observer.crossed(crossover);
+    }
 }
 
 /// A case with every kernel that suits it.
@@ -216,16 +294,18 @@ fn lineup(case: Case, kernels: &[KernelId]) -> Lineup {
     Lineup { case, candidates: suiting.map(|kernel| Candidate::from(*kernel)).collect() }
 }
 
-/// Prefetch distances to compare for a pick: only kernels for few tokens look ahead.
+/// Prefetch distances to compare for a pick: only kernels for few tokens look ahead. One that serves more tokens in several
+/// passes is run as it is where it serves its own number.
 fn ahead(pick: &Pick) -> Option<Lineup> {
     let schedules = AHEAD.map(|ahead| Schedule { ahead, ..pick.schedule });
-    (pick.case.op == Op::Gemv).then(|| variants(pick, &schedules))
+    (pick.case.op == Op::Gemv && pick.case.is_own(&pick.kernel)).then(|| variants(pick, &schedules))
 }
 
 /// Pieces to compare for a pick: a single thread has nobody to share with.
 fn pieces(pick: &Pick) -> Option<Lineup> {
     let schedules = PIECES.map(|pieces| Schedule { pieces, ..pick.schedule });
-    (pick.case.threads > 1).then(|| variants(pick, &schedules))
+    let in_passes = pick.case.op == Op::Gemv && !pick.case.is_own(&pick.kernel);
+    (pick.case.threads > 1 && !in_passes).then(|| variants(pick, &schedules))
 }
 
 fn variants(pick: &Pick, schedules: &[Schedule]) -> Lineup {
@@ -233,14 +313,12 @@ fn variants(pick: &Pick, schedules: &[Schedule]) -> Lineup {
     Lineup { case: pick.case, candidates }
 }
 
-/// Adds samples to others; passes of the same candidate in the same case become one sample.
+/// Adds samples to others. Those of a candidate that was compared in the same case before are of other rivals' rounds, and
+/// tell no more than whether it has failed since.
 fn gather(samples: &mut Vec<Sample>, more: Vec<Sample>) {
     for new in more {
         match samples.iter_mut().find(|old| old.case == new.case && old.candidate() == new.candidate()) {
-            Some(old) => {
-                old.times.extend(new.times);
-                old.times.sort_by(f64::total_cmp);
-            }
+            Some(old) => old.failed = old.failed.take().or(new.failed),
             None => samples.push(new),
         }
     }

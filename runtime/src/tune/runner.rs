@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tritune_tuning::candidate::Candidate;
 use tritune_tuning::case::Case;
 use tritune_tuning::results::Crossover;
-use tritune_tuning::search::{Excluded, Findings, Observer, Search};
+use tritune_tuning::search::{Excluded, Findings, Measure, Observer, Search};
 
-use super::crossover::crossover;
+use super::crossover::{Failure, crossover};
 use super::{Bench, TuneError};
 use crate::kernels::Runnable;
 
@@ -34,7 +34,7 @@ pub trait Runner {
         observer: &mut impl Observer,
     ) -> Result<Option<Crossover>, TuneError>;
 
-    /// The kernels that crashed or hung until now.
+    /// The kernels that computed what is wrong, crashed or hung until now.
     fn excluded(&self) -> &[Excluded] {
         &[]
     }
@@ -43,7 +43,9 @@ pub trait Runner {
 /// In this process: a kernel that crashes takes it with it.
 impl Runner for Bench<'_> {
     fn search(&mut self, search: &Search<'_>, observer: &mut impl Observer) -> Result<Findings, TuneError> {
-        Ok(search.run(self, observer))
+        let findings = search.run(self, observer);
+        self.exclude(findings.excluded.iter().cloned());
+        Ok(findings)
     }
 
     fn crossover(
@@ -56,7 +58,24 @@ impl Runner for Bench<'_> {
     ) -> Result<Option<Crossover>, TuneError> {
         let runnables: Vec<Runnable> = picks.iter().filter_map(|pick| self.runnable(*pick).ok()).collect();
         let until = Instant::now().checked_add(budget);
-        // A kernel that cannot be run any more has no crossover.
-        Ok(crossover(self, &runnables, case, until, interrupt, observer).unwrap_or(None))
+        match crossover(self, &runnables, case, until, interrupt, observer) {
+            Ok(found) => {
+                found.iter().for_each(|found| observer.crossed(found));
+                Ok(found)
+            }
+            Err(Failure { case, kernel, error }) => {
+                if Self::convicts(&error) {
+                    let out = Excluded { case, kernel, why: format!("computed what is wrong: {error}") };
+                    observer.excluded(&out);
+                    self.exclude([out]);
+                }
+                // A kernel that cannot be run has no crossover.
+                Ok(None)
+            }
+        }
+    }
+
+    fn excluded(&self) -> &[Excluded] {
+        Bench::excluded(self)
     }
 }

@@ -55,6 +55,22 @@ pub enum SupervisorError {
     /// A worker ended for no reason that a candidate could have given it.
     #[error("a worker ended before it ran any kernel ({0})")]
     Ended(String),
+    /// A worker ended while it ran no kernel.
+    #[error(
+        "a worker ended while it packed weights for {case}, where it runs no kernel ({why}): was there too little memory? \
+         Each layout takes {} MiB, and this machine has {} MiB for others; tune fewer instruction sets at a time with --isa",
+        pool_bytes >> 20, available.unwrap_or(0) >> 20
+    )]
+    Packing {
+        /// Where.
+        case: Case,
+        /// What happened.
+        why: String,
+        /// Bytes of weights for a layout.
+        pool_bytes: usize,
+        /// Bytes of memory that are available, where the system says.
+        available: Option<u64>,
+    },
     /// A worker spoke another language.
     #[error("a worker said what is no event: {0}")]
     Foreign(String),
@@ -155,11 +171,14 @@ impl<W: Fn() -> Command> Supervisor<W> {
     /// Takes note of a fault. `accused`: what was running is known.
     fn note(
         &mut self,
-        Progress { candidate, case, .. }: Progress,
+        Progress { phase, candidate, case, .. }: Progress,
         why: String,
         accused: bool,
         observer: &mut impl Observer,
     ) -> Result<(), SupervisorError> {
+        if phase == Phase::Packing {
+            return Err(SupervisorError::Packing { case, why, pool_bytes: self.pool_bytes, available: available() });
+        }
         self.restarts += 1;
         if self.restarts > MAX_RESTARTS {
             return Err(SupervisorError::Restarts { kernel: candidate.kernel, case, why });
@@ -179,17 +198,19 @@ impl<W: Fn() -> Command> Supervisor<W> {
     }
 
     /// What was found out, in the order of cases and candidates.
-    fn findings(&self, search: &Search<'_>, mut ended: HashMap<Case, (Vec<Sample>, bool)>) -> Findings {
-        let mut findings = Findings { samples: Vec::new(), complete: !search.interrupt.load(Ordering::Relaxed) };
+    fn findings(&self, search: &Search<'_>, mut ended: HashMap<Case, Vec<Sample>>) -> Findings {
+        let complete = !search.interrupt.load(Ordering::Relaxed);
+        let mut findings = Findings { samples: Vec::new(), complete, excluded: Vec::new() };
         for Lineup { case, candidates } in search.lineups {
-            let (mut samples, settled) = ended.remove(case).unwrap_or_default();
-            findings.complete &= settled;
+            let mut samples = ended.remove(case).unwrap_or_default();
             for candidate in candidates {
                 let sampled = samples.iter().any(|sample| sample.candidate() == *candidate);
                 if let Some(out) = self.found.excluded.iter().find(|out| out.kernel == candidate.kernel && !sampled) {
                     samples.push(Sample { failed: Some(out.reason(case)), ..Sample::new(*case, *candidate, &[]) });
                 }
             }
+            let known = |candidate: &Candidate| samples.iter().any(|sample| sample.candidate() == *candidate);
+            findings.complete &= candidates.iter().all(known);
             samples.sort_by_key(|sample| candidates.iter().position(|candidate| *candidate == sample.candidate()));
             findings.samples.extend(samples);
         }
@@ -200,10 +221,10 @@ impl<W: Fn() -> Command> Supervisor<W> {
 impl<W: Fn() -> Command> Runner for Supervisor<W> {
     fn search(&mut self, search: &Search<'_>, observer: &mut impl Observer) -> Result<Findings, TuneError> {
         let start = Instant::now();
-        let mut ended: HashMap<Case, (Vec<Sample>, bool)> = HashMap::new();
+        let mut ended: HashMap<Case, Vec<Sample>> = HashMap::new();
         for lineup in search.lineups {
             if let Some(samples) = self.found.settled(lineup) {
-                ended.insert(lineup.case, (samples.into(), true));
+                ended.insert(lineup.case, samples.into());
             }
         }
         let mut fraction = 0.0f64;
@@ -213,13 +234,14 @@ impl<W: Fn() -> Command> Runner for Supervisor<W> {
             lineups.iter_mut().for_each(|lineup| lineup.candidates.retain(|candidate| !self.is_out(candidate)));
             // Where every candidate has failed there is nothing left to find out.
             let hopeless = lineups.extract_if(.., |lineup| lineup.candidates.is_empty());
-            ended.extend(hopeless.map(|lineup| (lineup.case, (Vec::new(), true))));
+            ended.extend(hopeless.map(|lineup| (lineup.case, Vec::new())));
             let left = search.budget.saturating_sub(start.elapsed());
             if lineups.is_empty() || left.is_zero() {
                 break;
             }
             let before = search.lineups.len() - lineups.len();
             let step = Step::Search { lineups, seconds: left.as_secs_f64(), caution: search.caution };
+            let mut excluded = Vec::new();
             let end = self.attend(step, search.interrupt, &mut |event| match event {
                 Event::Progress(progress) => {
                     // The worker knows of its part only.
@@ -230,10 +252,15 @@ impl<W: Fn() -> Command> Runner for Supervisor<W> {
                 }
                 Event::Finished { case, samples, settled } => {
                     observer.finished(&case, &samples, settled);
-                    ended.insert(case, (samples, settled));
+                    ended.insert(case, samples);
+                }
+                Event::Excluded(out) => {
+                    observer.excluded(&out);
+                    excluded.push(out);
                 }
                 Event::Crossover(_) => (),
             })?;
+            self.found.excluded.extend(excluded);
             let End::Fault(progress, why) = end else { break };
             // What goes wrong after the end of a case may be the fault of any of its candidates.
             let accused = !ended.contains_key(&progress.case);
@@ -250,17 +277,29 @@ impl<W: Fn() -> Command> Runner for Supervisor<W> {
         interrupt: &AtomicBool,
         observer: &mut impl Observer,
     ) -> Result<Option<Crossover>, TuneError> {
+        let of_tensor = |known: &&Crossover| (known.shape, known.threads) == (case.shape, case.threads);
+        if let Some(known) = self.found.crossovers.iter().find(of_tensor) {
+            return Ok(Some(known.clone()));
+        }
         let out = picks.iter().any(|pick| self.is_out(pick));
         if out || budget.is_zero() || interrupt.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let mut found = None;
+        let (mut found, mut excluded) = (None, Vec::new());
         let step = Step::Crossover { picks: picks.into(), case: *case, seconds: budget.as_secs_f64() };
         let end = self.attend(step, interrupt, &mut |event| match event {
             Event::Progress(progress) => observer.progress(&progress),
-            Event::Crossover(crossover) => found = crossover,
+            Event::Crossover(crossover) => {
+                crossover.iter().for_each(|crossover| observer.crossed(crossover));
+                found = crossover;
+            }
+            Event::Excluded(out) => {
+                observer.excluded(&out);
+                excluded.push(out);
+            }
             Event::Finished { .. } => (),
         })?;
+        self.found.excluded.extend(excluded);
         if let End::Fault(progress, why) = end {
             self.note(progress, why, true, observer)?;
             return Ok(None);
@@ -271,6 +310,10 @@ impl<W: Fn() -> Command> Runner for Supervisor<W> {
     fn excluded(&self) -> &[Excluded] {
         &self.found.excluded
     }
+}
+
+fn available() -> Option<u64> {
+    crate::model::session::available_memory()
 }
 
 fn fault(progress: Progress, what: &str) -> End {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tritune_tuning::case::Case;
 use tritune_tuning::results::Sample;
-use tritune_tuning::search::{Observer, Progress, Search};
+use tritune_tuning::search::{Excluded, Observer, Progress, Search};
 
 use super::job::{Answer, Event, Job, Step};
 use super::{Runner, TuneError};
@@ -107,5 +107,9 @@ impl<W: Write> Observer for Line<'_, W> {
 
     fn finished(&mut self, case: &Case, samples: &[Sample], settled: bool) {
         self.say(&Event::Finished { case: *case, samples: samples.into(), settled });
+    }
+
+    fn excluded(&mut self, excluded: &Excluded) {
+        self.say(&Event::Excluded(excluded.clone()));
     }
 }

@@ -20,7 +20,7 @@ use tritune_tuning::load::{self, Ticks};
 use tritune_tuning::lock::Lock;
 use tritune_tuning::pick::Weighting;
 use tritune_tuning::report;
-use tritune_tuning::results::{Results, Sample};
+use tritune_tuning::results::{Crossover, Results, Sample};
 use tritune_tuning::search::{Excluded, Observer, Phase, Progress};
 use tritune_tuning::shapes::{Model, Shape};
 use tritune_tuning::stats::Caution;
@@ -363,5 +363,9 @@ impl Observer for Watcher<'_> {
 
     fn excluded(&mut self, excluded: &Excluded) {
         self.write(|journal| journal.excluded(excluded));
+    }
+
+    fn crossed(&mut self, crossover: &Crossover) {
+        self.write(|journal| journal.crossed(crossover));
     }
 }
