@@ -1,6 +1,5 @@
 //! Results files of many machines in one folder: whether each is of use today, and how those of other machines get in.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tritune_codegen::KernelId;
 
+use crate::lock::{Lock, LockError};
 use crate::results::{self, Results, ResultsError};
 
 /// Why a results file is of no use, or cannot be brought in.
@@ -16,6 +16,9 @@ pub enum FleetError {
     /// The file cannot be read, believed or written.
     #[error(transparent)]
     Results(#[from] ResultsError),
+    /// Another process writes the results of the machine.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// It was measured with other kernels.
     #[error("{}: {source}", path.display())]
     Stale {
@@ -38,14 +41,6 @@ pub enum FleetError {
         /// The folder.
         path: PathBuf,
     },
-    /// The folder of results cannot be made.
-    #[error("cannot make {}: {source}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
 }
 
 /// A results file of a folder.
@@ -62,14 +57,39 @@ pub struct Member {
 /// # Errors
 /// [`ResultsError::Read`] where the folder cannot be listed.
 pub fn members(folder: &Path) -> Result<Vec<Member>, FleetError> {
-    let member = |path: PathBuf| {
-        let results = Results::load(&path).map_err(FleetError::from).and_then(|results| match path.file_name() {
-            Some(name) if name == &*results.file_name() => Ok(results),
-            _ => Err(FleetError::Name { path: path.clone(), id: results.machine.id }),
-        });
-        Member { path, results }
-    };
+    let member = |path: PathBuf| Member { results: load_named(&path), path };
     Ok(results::list(folder)?.into_iter().map(member).collect())
+}
+
+/// A results file that is named after its machine.
+fn load_named(path: &Path) -> Result<Results, FleetError> {
+    let results = Results::load(path)?;
+    match path.file_name() {
+        Some(name) if name == &*results.file_name() => Ok(results),
+        _ => Err(FleetError::Name { path: path.into(), id: results.machine.id }),
+    }
+}
+
+/// The results in whose place others are to be written that take them over ([`Results::absorb`]); `None` where there are
+/// none. `check` says whether they are of the kernels that are known.
+///
+/// # Errors
+/// [`FleetError`]: what is there is not to be taken over; it is left to the caller to [`refuse`](results::refuse) it.
+pub fn standing(
+    path: &Path,
+    check: impl Fn(&Results) -> Result<(), ResultsError>,
+) -> Result<Option<Results>, FleetError> {
+    match load_named(path) {
+        Err(FleetError::Results(ResultsError::Read { source, .. })) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+        Ok(results) if !results.complete => Err(ResultsError::Incomplete { path: path.into() }.into()),
+        Ok(results) => {
+            check(&results).map_err(|source| FleetError::Stale { path: path.into(), source })?;
+            Ok(Some(results))
+        }
+    }
 }
 
 /// Whether the results that `path` holds are of today's kernels: [`Results::check`], naming the file.
@@ -111,22 +131,30 @@ pub fn expand(path: &Path) -> Result<Vec<PathBuf>, FleetError> {
     if paths.is_empty() { Err(FleetError::Empty { path: path.into() }) } else { Ok(paths) }
 }
 
-/// Brings the results file `from` into a folder, under the name of its machine. Where the folder has results for that
-/// machine, what was measured later prevails, for each shape and number of threads ([`Results::absorb`]); of two of
-/// the same second, what was there. Returns where it went.
+/// Brings the results file `from` into a folder, under the name of its machine, whose [`Lock`] it takes meanwhile. Where the
+/// folder has results for that machine, the file of the later date prevails, for each shape and number of threads that both
+/// have ([`Results::absorb`]); of two of the same second, the one that was there. Returns where it went.
+///
+/// A file's date is that of its last search: what it took over from earlier ones counts as that new. Of three files, the
+/// same comes out in whatever order they are brought in only where no two have measured the same; in the order of their
+/// dates, what was measured last prevails.
 ///
 /// # Errors
-/// [`FleetError`]: `from` or what was there cannot be believed, `from` was measured with other kernels than today's, or
-/// the folder cannot be written. The folder is then as it was.
+/// [`FleetError`]: `from` or what was there cannot be believed or was cut short, `from` was measured with other kernels than
+/// today's, another process writes the machine's results, or the folder cannot be written. What the folder had is then as it
+/// was.
 pub fn merge(
     from: &Path,
     folder: &Path,
     source_today: impl Fn(KernelId) -> Option<String>,
 ) -> Result<(PathBuf, Merged), FleetError> {
     let new = Results::load(from)?;
+    if !new.complete {
+        return Err(ResultsError::Incomplete { path: from.into() }.into());
+    }
     match_today(from, &new, &source_today)?;
-    fs::create_dir_all(folder).map_err(|source| FleetError::Folder { path: folder.into(), source })?;
     let path = folder.join(new.file_name());
+    let _lock = Lock::of(&path, &format!("merging {}", from.display()))?;
     let (results, merged) = match Results::load(&path) {
         Err(ResultsError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => (new, Merged::Added),
         Err(error) => return Err(error.into()),
@@ -158,6 +186,7 @@ fn measured(results: &Results) -> Option<OffsetDateTime> {
 mod tests {
     use super::*;
     use crate::results::tests::example;
+    use std::fs;
 
     /// What [`example`] says of its kernels' sources.
     fn today(kernel: KernelId) -> Option<String> {
@@ -240,6 +269,15 @@ mod tests {
         }
         let error = merge(&dir.path().join("missing.toml"), &into, today).unwrap_err().to_string();
         assert!(error.contains("missing.toml"), "{error}");
+        let cut = Results { complete: false, ..measured_with(1, LATE) };
+        let error = merge(&saved(&cut, dir.path(), "cut.toml"), &into, today).unwrap_err().to_string();
+        assert!(error.contains("cut.toml was cut short") && error.contains("--resume"), "{error}");
+        // Another process has the machine's lock.
+        let lock = Lock::of(&there, "tritune tune").unwrap();
+        let later = saved(&measured_with(1, LATE), dir.path(), "later.toml");
+        let error = merge(&later, &into, today).unwrap_err().to_string();
+        assert!(error.contains("tritune tune") && error.contains("wait"), "{error}");
+        drop(lock);
         // Measured with other kernels.
         let stale = saved(&measured_with(1, LATE), dir.path(), "stale.toml");
         let error = merge(&stale, &into, |_| Some("other".into())).unwrap_err().to_string();
@@ -251,6 +289,53 @@ mod tests {
         let error = merge(&saved(&example(), dir.path(), "from.toml"), &into, today).unwrap_err().to_string();
         assert!(error.contains("amd-epyc-2c.toml"), "{error}");
         assert_eq!(fs::read_to_string(&there).unwrap(), "schema = ");
+    }
+
+    #[test]
+    fn what_is_written_over_is_believed_or_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("amd-epyc-2c.toml");
+        let standing = |path: &Path| standing(path, |results| results.check(today));
+        assert!(standing(&path).unwrap().is_none());
+        assert!(standing(&dir.path().join("missing/m.toml")).unwrap().is_none());
+        saved(&example(), dir.path(), "amd-epyc-2c.toml");
+        assert_eq!(standing(&path).unwrap(), Some(Results::load(&path).unwrap()));
+        let mut stale = example();
+        stale.kernels[0].source = "old".into();
+        let mut foreign = example();
+        foreign.machine.id = "other-4c".into();
+        let cut = Results { complete: false, ..example() };
+        for (results, says) in [(stale, "other kernels"), (foreign, "belong in other-4c.toml"), (cut, "cut short")] {
+            saved(&results, dir.path(), "amd-epyc-2c.toml");
+            let error = standing(&path).unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains("amd-epyc-2c.toml"), "{error}");
+        }
+        fs::write(&path, [0xff]).unwrap();
+        assert!(standing(&path).unwrap_err().to_string().contains("cannot read"));
+    }
+
+    /// As [`merge`] has it: in the order of dates, what was measured last prevails; otherwise a file's date counts for all that
+    /// it holds.
+    #[test]
+    fn what_was_taken_over_counts_as_new_as_the_file() {
+        let (second, third) = ("2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z");
+        let of = |threads: usize, date: &str, seconds: f64| {
+            let mut results = measured_with(threads, date);
+            results.picks.iter_mut().for_each(|pick| pick.seconds = seconds);
+            results
+        };
+        let files = [of(1, EARLY, 1.0), of(1, second, 2.0), of(2, third, 3.0)];
+        let merged = |order: [usize; 3]| {
+            let dir = tempfile::tempdir().unwrap();
+            let into = dir.path().join("into");
+            for at in order {
+                merge(&saved(&files[at], dir.path(), "from.toml"), &into, today).unwrap();
+            }
+            let results = Results::load(&into.join("amd-epyc-2c.toml")).unwrap();
+            results.picks.iter().find(|pick| pick.case.threads == 1).unwrap().seconds
+        };
+        assert_eq!((merged([0, 1, 2]), merged([1, 0, 2]), merged([2, 1, 0])), (2.0, 2.0, 2.0));
+        assert_eq!(merged([0, 2, 1]), 1.0);
     }
 
     #[test]

@@ -18,9 +18,13 @@ use crate::case::Case;
 use crate::results::{Crossover, Results, Sample, Source};
 use crate::search::{Excluded, Lineup};
 use crate::shapes::Shape;
+use crate::side_file;
 
 /// The schema that this version reads and writes.
 pub const SCHEMA: i64 = 2;
+
+/// What ends the name of a journal that made room for another.
+const OLD: &str = "old";
 
 /// Larger files are no journals: a full search writes some megabytes.
 const SIZE_LIMIT: u64 = 64 << 20;
@@ -60,6 +64,12 @@ enum Line {
     Finished { case: Case, samples: Vec<Sample> },
     Excluded(Excluded),
     Crossed(Crossover),
+}
+
+impl Line {
+    fn text(&self) -> io::Result<String> {
+        Ok(serde_json::to_string(self)? + "\n")
+    }
 }
 
 /// What a search has already found.
@@ -197,12 +207,22 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Write`].
     pub fn begin(path: &Path, plan: &Plan, command: &str) -> Result<Journal, JournalError> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
-        let file = file.map_err(|source| JournalError::Write { path: path.into(), source })?;
-        let mut journal = Journal { file, path: path.into(), end: 0 };
         let heading = Heading { schema: SCHEMA, command: command.into(), date: Results::now(), plan: plan.clone() };
-        journal.append(&Line::Begun(heading))?;
-        Ok(journal)
+        let begun = || {
+            let text = Line::Begun(heading).text()?;
+            // A journal has its first line from the beginning: one that it replaces is gone no sooner.
+            Ok(Journal { file: side_file::replace(path, &text)?, path: path.into(), end: text.len() as u64 })
+        };
+        begun().map_err(|source| JournalError::Write { path: path.into(), source })
+    }
+
+    /// Makes room for another journal: the one in `path` becomes `MACHINE.journal.old`, or `MACHINE.journal.2.old` and so on,
+    /// since earlier ones are kept. Returns its new path; under its own again it can be gone on with.
+    ///
+    /// # Errors
+    /// [`JournalError::Write`].
+    pub fn retire(path: &Path) -> Result<PathBuf, JournalError> {
+        side_file::keep(path, OLD).map_err(|source| JournalError::Write { path: path.into(), source })
     }
 
     /// Goes on with a journal of the same plan, and returns what it holds; `None` where there is none to go on with, or one
@@ -256,8 +276,7 @@ impl Journal {
 
     fn append(&mut self, line: &Line) -> Result<(), JournalError> {
         let mut write = || {
-            let mut text = serde_json::to_string(line)?;
-            text.push('\n');
+            let text = line.text()?;
             self.file.seek(SeekFrom::Start(self.end))?;
             // What an earlier failure has left of its line.
             if self.file.metadata()?.len() > self.end {
@@ -539,9 +558,6 @@ mod tests {
     #[test]
     fn a_full_disk_is_told() {
         let full = Path::new("/dev/full");
-        let error = Journal::begin(full, &plan(), COMMAND).unwrap_err().to_string();
-        assert!(error.contains("/dev/full") && error.contains("No space left"), "{error}");
-        // The disk fills later.
         let file = OpenOptions::new().write(true).open(full).unwrap();
         let mut journal = Journal { file, path: full.into(), end: 0 };
         let (case, samples) = &found().finished[0];
@@ -549,6 +565,27 @@ mod tests {
             let error = journal.finished(case, samples).unwrap_err().to_string();
             assert!(error.contains("/dev/full") && error.contains("No space left"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_journal_that_makes_room_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, path) = written(folder.path());
+        drop(journal);
+        let kept = Journal::retire(&path).unwrap();
+        assert_eq!(kept, folder.path().join("m.journal.old"));
+        let mut other = plan();
+        other.cases.truncate(1);
+        Journal::begin(&path, &other, COMMAND).unwrap();
+        assert_eq!(Record::load(&kept).unwrap().unwrap().found, found());
+        // What begins over a journal replaces it whole.
+        written(folder.path());
+        let begun = Journal::begin(&path, &other, COMMAND).unwrap();
+        assert_eq!(begun.end, fs::read(&path).unwrap().len() as u64);
+        assert_eq!(Record::load(&path).unwrap().unwrap().plan, other);
+        fs::rename(&kept, &path).unwrap();
+        assert_eq!(Journal::resume(&path, &plan()).unwrap().unwrap().1, found());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no side file is left");
     }
 
     #[test]

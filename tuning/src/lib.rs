@@ -26,6 +26,7 @@ pub mod pick;
 #[cfg(feature = "plot")]
 pub mod plot;
 pub mod report;
+pub mod request;
 pub mod results;
 pub mod search;
 pub mod shapes;

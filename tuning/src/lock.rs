@@ -1,13 +1,15 @@
-//! One tuner at a time for a machine's results.
+//! One writer at a time for a machine's results.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+
+use crate::side_file;
 
 /// Longest note of a holder that is shown.
 const NOTE_LIMIT: u64 = 1000;
 
-/// Held until it is dropped, or its process ends in whatever way. The file stays: were it removed, two tuners could hold
+/// Held until it is dropped, or its process ends in whatever way. The file stays: were it removed, two processes could hold
 /// locks on two files of the same name.
 #[derive(Debug)]
 pub struct Lock {
@@ -17,13 +19,29 @@ pub struct Lock {
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another tuner has it.
-    #[error("{} is held by another tuner ({holder}); wait until it is done, or end it", path.display())]
+    /// Another process has it.
+    #[error("{} is held by another process ({holder}); wait until it is done, or end it", path.display())]
     Held {
         /// The file.
         path: PathBuf,
         /// What the other one wrote there.
         holder: String,
+    },
+    /// The folder cannot be made.
+    #[error("cannot make {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The folder cannot be written.
+    #[error("cannot write in {}: {source}", path.display())]
+    Unwritable {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
     },
     /// The file cannot be locked.
     #[error("cannot lock {}: {source}; is its folder writable?", path.display())]
@@ -36,6 +54,21 @@ pub enum LockError {
 }
 
 impl Lock {
+    /// Takes the lock of a results file, which lies beside it, as [`Lock::take`] does. The folder is made if need be; what
+    /// writers that were killed have left of the file is removed; and it is tried whether the file can be written: not after
+    /// minutes of measuring.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn of(results: &Path, holder: &str) -> Result<Lock, LockError> {
+        let folder = results.parent().unwrap_or(Path::new(""));
+        fs::create_dir_all(folder).map_err(|source| LockError::Folder { path: folder.into(), source })?;
+        let lock = Lock::take(&results.with_extension("lock"), holder)?;
+        let tried = side_file::sweep(results).and_then(|()| side_file::attempt(results));
+        tried.map_err(|source| LockError::Unwritable { path: folder.into(), source })?;
+        Ok(lock)
+    }
+
     /// Takes the lock at once or not at all, and leaves a note of who holds it: `holder` and the process.
     ///
     /// # Errors
@@ -77,6 +110,24 @@ mod tests {
         drop(first);
         Lock::take(&path, "me").unwrap();
         Lock::take(&path, "after me").unwrap();
+    }
+
+    #[test]
+    fn the_lock_of_results_lies_beside_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let results = folder.path().join("new/m.toml");
+        let lock = Lock::of(&results, "me").unwrap();
+        assert!(Lock::of(&results, "another").unwrap_err().to_string().contains("m.lock"));
+        fs::write(folder.path().join("new/m.toml.7.part"), "half").unwrap();
+        drop(lock);
+        let _lock = Lock::of(&results, "me").unwrap();
+        let left: Vec<_> =
+            fs::read_dir(folder.path().join("new")).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(left, ["m.lock"]);
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = Lock::of(&file.join("folder/m.toml"), "me").unwrap_err().to_string();
+        assert!(error.contains("cannot make") && error.contains("folder"), "{error}");
     }
 
     #[test]

@@ -27,10 +27,13 @@ pub const SCHEMA: i64 = 3;
 /// Larger files are no results: a full search writes some hundred kilobytes.
 const SIZE_LIMIT: u64 = 64 << 20;
 
+/// What ends the name of a file that was refused, and made room for another.
+const REFUSED: &str = "refused";
+
 /// What writes a results file anew.
 const COMMANDS: &str = "`cargo xtask tune`, or `tritune tune` without the sources";
 
-const HEADER: &str = "# Measured by `cargo xtask tune`, which renews it; times are in seconds.\n\n";
+const HEADER: &str = "# Measured by `command`, which renews it; times are in seconds.\n\n";
 
 /// One results file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,9 +43,9 @@ pub struct Results {
     pub schema: i64,
     /// False where the search was cut short before every candidate had been measured.
     pub complete: bool,
-    /// When the search ended: RFC 3339, UTC.
+    /// When the last search ended: RFC 3339, UTC. What [`Results::absorb`] took over is older.
     pub date: String,
-    /// The command line that measured.
+    /// The command line of the last search.
     pub command: String,
     /// The compiler of the kernels, as `rustc --version` names itself.
     pub compiler: String,
@@ -52,7 +55,7 @@ pub struct Results {
     pub objective: Weighting,
     /// Bytes of weights that were gone through before any was used again.
     pub pool_bytes: u64,
-    /// Share of the CPU time that others took while it was measured, from 0 to 1; absent where nothing tells.
+    /// Share of the CPU time that others took during the last search, from 0 to 1; absent where nothing tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<f64>,
     /// How fast the machine streams memory: the ceiling of every gemv.
@@ -242,6 +245,24 @@ pub enum ResultsError {
         /// Those that changed.
         kernels: Vec<KernelId>,
     },
+    /// The search was cut short.
+    #[error(
+        "{} was cut short before every candidate had been measured, and is not to be picked from; go on with its search by \
+         --resume",
+        path.display()
+    )]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be renamed.
+    #[error("cannot rename {}: {source}; is its folder writable?", path.display())]
+    Rename {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The file cannot be written.
     #[error("cannot write {}: {source}; is its folder there and writable?", path.display())]
     Write {
@@ -332,8 +353,8 @@ impl Results {
     pub fn save(&self, path: &Path) -> Result<(), ResultsError> {
         self.validate().map_err(|what| ResultsError::Invalid { path: path.into(), what })?;
         let text = toml::to_string(self).map_err(|source| ResultsError::Serialise { path: path.into(), source })?;
-        side_file::replace(path, &format!("{HEADER}{text}"))
-            .map_err(|source| ResultsError::Write { path: path.into(), source })
+        let replaced = side_file::replace(path, &format!("{HEADER}{text}"));
+        replaced.map(drop).map_err(|source| ResultsError::Write { path: path.into(), source })
     }
 
     /// Whether today's kernels are still the ones that were measured. `source_today` gives the hash of a kernel's
@@ -348,7 +369,17 @@ impl Results {
         if kernels.is_empty() { Ok(()) } else { Err(ResultsError::Stale { machine: self.machine.id.clone(), kernels }) }
     }
 
-    /// Takes over what `older` says of shapes and numbers of threads that were not measured this time.
+    /// The same for who has not all kernels: of those that `source_here` has none of, it cannot be told.
+    ///
+    /// # Errors
+    /// As [`Results::check`].
+    pub fn check_known(&self, source_here: impl Fn(KernelId) -> Option<String>) -> Result<(), ResultsError> {
+        let recorded = |id| self.kernels.iter().find(|kernel| kernel.name == id).map(|kernel| kernel.source.clone());
+        self.check(|id| source_here(id).or_else(|| recorded(id)))
+    }
+
+    /// Takes over what `older` says of shapes and numbers of threads that were not measured this time. Date, command and load
+    /// remain those of the last search.
     pub fn absorb(&mut self, older: Results) {
         let measured: HashSet<(Shape, usize)> =
             self.samples.iter().map(|sample| (sample.case.shape, sample.case.threads)).collect();
@@ -357,6 +388,9 @@ impl Results {
         self.samples.extend(older.samples.into_iter().filter(|sample| kept(&sample.case)));
         let apart = |crossover: &Crossover| !measured.contains(&(crossover.shape, crossover.threads));
         self.crossovers.extend(older.crossovers.into_iter().filter(apart));
+        let here: HashSet<usize> = self.bandwidths.iter().map(|bandwidth| bandwidth.threads).collect();
+        self.bandwidths.extend(older.bandwidths.into_iter().filter(|bandwidth| !here.contains(&bandwidth.threads)));
+        self.bandwidths.sort_by_key(|bandwidth| bandwidth.threads);
         self.picks.sort_by_key(|pick| pick.case);
         self.crossovers.sort_by_key(|crossover| (crossover.shape, crossover.threads));
         self.samples.sort_by_key(|sample| sample.case);
@@ -543,6 +577,15 @@ fn at_least_one(what: &str, field: &str, count: usize) -> Result<(), String> {
     if count > 0 { Ok(()) } else { Err(format!("{what} has {field} = 0")) }
 }
 
+/// Makes room for other results: a file that is refused becomes `MACHINE.toml.refused`, or `MACHINE.toml.2.refused` and so
+/// on, since earlier ones are kept. Returns its new path.
+///
+/// # Errors
+/// [`ResultsError::Rename`].
+pub fn refuse(path: &Path) -> Result<PathBuf, ResultsError> {
+    side_file::keep(path, REFUSED).map_err(|source| ResultsError::Rename { path: path.into(), source })
+}
+
 /// The results files of a folder.
 #[derive(Debug, Default)]
 pub struct Folder {
@@ -686,6 +729,33 @@ pub(crate) mod tests {
         assert!(one.contains(GEMM) && !one.contains(GEMV), "{one}");
     }
 
+    /// A binary that has one kernel of those that were measured knows nothing of the others.
+    #[test]
+    fn kernels_that_are_not_here_are_not_judged() {
+        let results = example();
+        let here =
+            |source: &'static str| move |kernel: KernelId| (kernel.to_string() == GEMV).then(|| source.to_string());
+        results.check_known(here("1")).unwrap();
+        results.check_known(|_| None).unwrap();
+        assert!(results.check(here("1")).is_err());
+        let error = results.check_known(here("2")).unwrap_err().to_string();
+        assert!(error.contains(GEMV) && !error.contains(GEMM), "{error}");
+    }
+
+    #[test]
+    fn refused_files_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.toml");
+        for name in ["m.toml.refused", "m.toml.2.refused"] {
+            fs::write(&path, name).unwrap();
+            assert_eq!(refuse(&path).unwrap(), dir.path().join(name));
+            assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), name);
+        }
+        let error = refuse(&path).unwrap_err().to_string();
+        assert!(error.contains("m.toml"), "{error}");
+        assert_eq!(load_dir(dir.path()).unwrap().refused.len(), 0, "they are no results files");
+    }
+
     #[test]
     fn foreign_and_broken_files_say_what_to_do() {
         let good = toml::to_string(&example()).unwrap();
@@ -778,12 +848,16 @@ pub(crate) mod tests {
         newer.picks.iter_mut().for_each(|pick| other(&mut pick.case));
         newer.samples.iter_mut().for_each(|sample| other(&mut sample.case));
         newer.crossovers.iter_mut().for_each(|crossover| crossover.threads = 1);
+        newer.bandwidths = vec![Bandwidth { threads: 1, gigabytes_per_second: 20.5 }];
         newer.absorb(older.clone());
         assert_eq!((newer.picks.len(), newer.crossovers.len(), newer.samples.len()), (4, 2, 8));
+        assert_eq!(newer.bandwidths, [newer.bandwidths[0], older.bandwidths[0]]);
         newer.validate().unwrap();
         // The same cases again: nothing is taken over twice.
         let before = newer.clone();
-        newer.absorb(older);
+        let mut slower = older;
+        slower.bandwidths[0].gigabytes_per_second = 1.0;
+        newer.absorb(slower);
         assert_eq!(newer, before);
     }
 
