@@ -16,7 +16,7 @@ mod selection;
 pub mod self_check;
 mod tables;
 
-pub use cache::results_cache;
+pub use cache::{check_results, results_cache};
 pub use generated::KERNELS;
 pub use packed::{MAX_K, PackError, Packed};
 pub use picks::{Kinship, Pick, Picks};

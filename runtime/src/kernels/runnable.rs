@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use tritune_codegen::code::TABLES_BYTES;
-use tritune_codegen::{KernelId, Layout, Operand, Schedule};
+use tritune_codegen::{KernelId, Layout, MAX_AHEAD, MAX_PIECES, Operand, Schedule};
 
 use super::packed::Packed;
 use super::tables::{self, Tables, TokenTables};
@@ -100,8 +100,9 @@ impl Runnable {
         self.schedule
     }
 
-    /// The same kernel, run otherwise.
-    pub fn scheduled(self, schedule: Schedule) -> Self {
+    /// The same kernel, run otherwise: by the nearest sound schedule ([`Schedule::is_sound`]).
+    pub fn scheduled(self, Schedule { pieces, ahead }: Schedule) -> Self {
+        let schedule = Schedule { pieces: pieces.clamp(1, MAX_PIECES), ahead: ahead.min(MAX_AHEAD) };
         Runnable { schedule, ..self }
     }
 
@@ -222,4 +223,23 @@ pub enum CallError {
         /// Elements there.
         found: usize,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::KERNELS;
+    use super::*;
+
+    #[test]
+    fn schedules_are_sound() {
+        let kernel = KERNELS.iter().find_map(Kernel::detect).unwrap();
+        for (given, run) in [
+            (Schedule { pieces: 0, ahead: 0 }, Schedule { pieces: 1, ahead: 0 }),
+            (Schedule { pieces: 4, ahead: 4096 }, Schedule { pieces: 4, ahead: 4096 }),
+            (Schedule { pieces: u16::MAX, ahead: u32::MAX }, Schedule { pieces: MAX_PIECES, ahead: MAX_AHEAD }),
+        ] {
+            assert_eq!(kernel.scheduled(given).schedule(), run);
+            assert!(run.is_sound());
+        }
+    }
 }

@@ -66,6 +66,8 @@ pub enum Source {
         kinship: Kinship,
         /// The nearest shape that was measured, where this one was not.
         nearest: Option<Shape>,
+        /// The number of threads that it was measured with, where that is another one than the plan's.
+        threads: Option<usize>,
     },
     /// Predicted to be faster than the defaults, by more than predictions are wrong.
     Analytic,
@@ -77,12 +79,14 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Forced(force) => write!(f, "forced: {force}"),
-            Source::Tuned { machine, kinship, nearest } => {
+            Source::Tuned { machine, kinship, nearest, threads } => {
                 match kinship {
                     Kinship::Same => write!(f, "tuned here, on {machine}")?,
                     kin => write!(f, "tuned on {machine}, {kin}")?,
                 }
-                nearest.map_or(Ok(()), |shape| write!(f, ", for {shape}, the nearest shape measured"))
+                nearest.map_or(Ok(()), |shape| write!(f, ", for {shape}, the nearest shape measured"))?;
+                let plural = if *threads == Some(1) { "" } else { "s" };
+                threads.map_or(Ok(()), |count| write!(f, ", on {count} thread{plural}, the nearest number measured"))
             }
             Source::Analytic => write!(f, "analytic model: sure to be faster than the default"),
             Source::Default(isa) => write!(f, "default of {isa}"),
@@ -101,11 +105,12 @@ struct Menu {
 }
 
 impl Menu {
-    /// What was measured, for a matrix whose layout must do as `fits` says.
-    fn tuned(found: Found<'_>, fits: impl Fn(KernelId) -> Result<(), String>) -> Self {
+    /// What was measured, for a plan that runs on `threads` threads, and a matrix whose layout must do as `fits` says.
+    fn tuned(found: Found<'_>, threads: usize, fits: impl Fn(KernelId) -> Result<(), String>) -> Self {
         let Found { pick, kinship, is_exact } = found;
         let nearest = (!is_exact).then_some(Shape { n: pick.n, k: pick.k });
-        let source = Source::Tuned { machine: pick.machine.to_string(), kinship, nearest };
+        let threads = (pick.threads != threads).then_some(pick.threads);
+        let source = Source::Tuned { machine: pick.machine.to_string(), kinship, nearest, threads };
         let why = pick.kernels.iter().find_map(|(id, _)| fits(*id).err());
         let unfit = why.map(|why| format!("what was {source}: {why}"));
         Menu { source, kernels: pick.kernels.to_vec(), crossover: pick.crossover, unfit }
@@ -302,7 +307,7 @@ impl Selection {
         let mut menus: Vec<Menu> = Vec::new();
         for found in self.picks.find(n, k, self.threads) {
             if menus.iter().all(|menu| menu.kernels != *found.pick.kernels) {
-                menus.push(Menu::tuned(found, fits));
+                menus.push(Menu::tuned(found, self.threads, fits));
             }
         }
         menus
@@ -548,6 +553,22 @@ mod tests {
         assert_eq!(near.source.to_string(), "tuned here, on here, for 100x300, the nearest shape measured");
         assert_eq!((near.kernel(1).id(), near.kernel(1).schedule()), (slow, schedule));
         assert_eq!(selection.choose(201, 300, 300).unwrap().source, Source::Default(isa));
+    }
+
+    /// One thread and sixty-four share memory otherwise.
+    #[test]
+    fn picks_of_another_number_of_threads_say_so() {
+        let id = some(1)[0];
+        let here = machine("here", "new");
+        for (measured, asked, source) in [
+            (1, 64, "tuned here, on here, on 1 thread, the nearest number measured"),
+            (8, 1, "tuned here, on here, on 8 threads, the nearest number measured"),
+            (2, 2, "tuned here, on here"),
+        ] {
+            let picks = Picks::new(&here, Ok(None), &[pick(&here, 100, measured, &[id])]);
+            let selection = Selection::of(KERNELS, None, asked, picks).unwrap();
+            assert_eq!(selection.choose(100, 64, 64).unwrap().source.to_string(), source);
+        }
     }
 
     /// Each source in turn, once those before it are gone.

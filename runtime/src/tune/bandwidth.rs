@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use tritune_tuning::results::Bandwidth;
+use tritune_tuning::results::{Bandwidth, four_figures};
 use tritune_tuning::stats;
 
 use crate::threads::Pool;
@@ -50,7 +50,7 @@ pub fn bandwidth(threads: usize) -> Bandwidth {
     let (pool, mut stream) = (Pool::new(threads), Stream::default());
     let seconds: Vec<f64> = (0..PASSES).map(|_| stream.read(&pool, BYTES)).collect();
     let seconds = stats::trimmed_mean(&seconds).unwrap_or(f64::INFINITY);
-    Bandwidth { threads: pool.threads(), gigabytes_per_second: BYTES as f64 / seconds / 1e9 }
+    Bandwidth { threads: pool.threads(), gigabytes_per_second: four_figures(BYTES as f64 / seconds / 1e9) }
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
