@@ -7,11 +7,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use tritune::kernels::{Cell, Isa, KERNELS, Kernel, KernelId, Method};
+use tritune::kernels::{Cell, Isa, KERNELS, Kernel, KernelId, Method, Schedule};
 use tritune_tuning::case::{self, Case, PROMPT};
 use tritune_tuning::machine::Machine;
 use tritune_tuning::pick::{self, Weighting};
-use tritune_tuning::results::{Bandwidth, Results, SCHEMA, Sample, Source};
+use tritune_tuning::results::{Bandwidth, Crossover, Results, SCHEMA, Sample, Source};
 
 fn tritune(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tritune"));
@@ -237,7 +237,7 @@ fn cached() -> (tempfile::TempDir, PathBuf) {
         bandwidths: vec![Bandwidth { threads: 1, gigabytes_per_second: 10.0 }],
         kernels: kernels.iter().map(source).collect(),
         picks: pick::choose(&samples, &[], Weighting::default()),
-        crossovers: Vec::new(),
+        crossovers: vec![Crossover { shape: samples[0].case.shape, threads: 1, tokens: 3, tried: Vec::new() }],
         samples,
     };
     let folder = tempfile::tempdir().expect("a folder");
@@ -259,8 +259,13 @@ fn own_results_are_used_and_explained() {
     assert!(text.contains("; tuned here, on ") && text.contains("__scalar_"), "{text}");
     assert!(text.contains(path(&file)) && text.contains("gemv m=1") && text.contains("roofline"), "{text}");
     assert!(text.contains("picked") && text.contains("not measured: "), "{text}");
+    assert!(text.contains(&format!("({})", Schedule::default())), "{text}");
+    assert!(text.contains("3 tokens or more that are left over: one pass of gemm_"), "{text}");
     let near = stdout(&explain(&["8x5000"]));
     assert!(near.contains("for 7x5000, the nearest shape measured") && near.contains("gemv m=1"), "{near}");
+    let many = tritune(&["kernels", "-t", "64", "--explain", "7x5000"]).env("XDG_CACHE_HOME", folder.path()).output();
+    let many = stdout(&many.expect("it runs"));
+    assert!(many.contains(", on 1 thread, the nearest number measured") && many.contains("gemv m=1"), "{many}");
     let far = stdout(&explain(&["3x5000"]));
     assert!(!far.contains("tuned") && !far.contains("roofline"), "{far}");
 
@@ -366,6 +371,8 @@ fn wrong_usage_exits_with_2() {
         &["bench", "--demo", "-o", "xml"],
         &["kernels", "--explain", "12"],
         &["kernels", "--results", "results"],
+        &["tune", "--shape", "64x64", "--decode", "7"],
+        &["tune", "--shape", "64x64", "--seconds", "18446744073709551615"],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -412,7 +419,7 @@ fn what_cannot_be_done_exits_with_1() {
 #[test]
 fn help_documents_every_verb() {
     let help = stdout(&run(&["--help"]));
-    for verb in ["inspect", "run", "logits", "tokenize", "perplexity", "bench", "kernels"] {
+    for verb in ["inspect", "run", "logits", "tokenize", "perplexity", "bench", "kernels", "tune"] {
         assert!(help.contains(verb), "{verb}");
         assert!(stdout(&run(&[verb, "--help"])).contains("--help"));
     }

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tritune::kernels::{Isa, Schedule};
+use tritune::kernels::{Isa, Op, Schedule};
 use tritune::tune::Tuning;
+use tritune_tuning::case::Case;
 use tritune_tuning::journal::{Found, Record};
 use tritune_tuning::lock::Lock;
 use tritune_tuning::machine::Machine;
 use tritune_tuning::pick::Weighting;
-use tritune_tuning::results::{Results, Sample};
+use tritune_tuning::results::{Results, Sample, Source};
 
 fn tuning(seconds: f64) -> Tuning {
     Tuning {
@@ -177,9 +178,10 @@ fn a_tuner_that_is_killed_leaves_valid_results_and_goes_on() {
         assert!(hold(&results, samples), "{case} was measured again");
     }
     let mut left: Vec<_> = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path()).collect();
-    left.retain(|path| path.extension().is_some_and(|extension| extension != "part"));
+    // Journals that were not gone on with.
+    left.retain(|path| path.extension().is_some_and(|extension| extension != "old"));
     left.sort();
-    assert_eq!(left, [file(folder, "lock"), path]);
+    assert_eq!(left, [file(folder, "lock"), path], "side files of the killed are swept");
 }
 
 /// Killed at its very end, or a moment before, a search goes on to the same picks.
@@ -234,16 +236,26 @@ fn journals_of_other_searches_are_not_gone_on_with() {
     let error = fail(folder, &["--resume", "--shape", "32x320"]);
     assert!(error.contains("other shapes") && error.contains("leave --resume out"), "{error}");
     assert_eq!(fs::read_to_string(&journal).expect("a journal"), good, "nothing is lost");
-    fs::write(&journal, good.replacen("\"schema\":2", "\"schema\":99", 1)).expect("written");
+    fs::write(&journal, good.replacen("\"schema\":", "\"schema\":9", 1)).expect("written");
     let error = fail(folder, &["--resume"]);
-    assert!(error.contains("schema 99") && error.contains("leave --resume out"), "{error}");
+    assert!(error.contains("written by schema 9") && error.contains("leave --resume out"), "{error}");
     fs::write(&journal, "scribbled\n").expect("written");
     let error = fail(folder, &["--resume"]);
     assert!(error.contains("line 1") && error.contains("leave --resume out"), "{error}");
 
-    fs::write(&journal, good).expect("written");
+    fs::write(&journal, &good).expect("written");
     let said = succeed(folder, &[]);
-    assert!(said.contains("--resume would have gone on with it"), "{said}");
+    let old = folder.join(format!("{}.old", journal.file_name().and_then(|name| name.to_str()).expect("a name")));
+    assert!(
+        said.contains("--resume would have gone on with it") && said.contains(&old.display().to_string()),
+        "{said}"
+    );
+    assert_eq!(fs::read_to_string(&old).expect("kept"), good);
+    assert!(!journal.exists());
+    fs::write(&journal, "scribbled\n").expect("written");
+    let said = succeed(folder, &[]);
+    assert!(said.contains("a journal is of no use, and kept as"), "{said}");
+    assert_eq!(fs::read_to_string(old.with_extension("2.old")).expect("kept"), "scribbled\n");
     let said = succeed(folder, &["--resume"]);
     assert!(said.contains("the search begins anew"), "{said}");
 }
@@ -261,19 +273,75 @@ fn results_of_an_unset_clock_or_another_version_are_told() {
     assert!(said.contains("2999-01-01T00:00:00Z, which is yet to come"), "{said}");
     let text = fs::read_to_string(&path).expect("results");
     fs::write(&path, text.replacen("schema = ", "schema = 9", 1)).expect("written");
+    let future = fs::read_to_string(&path).expect("results");
     let said = succeed(folder, &[]);
     assert!(said.contains("nothing is taken over") && said.contains("was written by schema 9"), "{said}");
     assert!(Results::load(&path).expect("valid").complete);
+    assert_eq!(fs::read_to_string(file(folder, "toml.refused")).expect("kept"), future);
+}
+
+/// Results of kernels that another build has are of use to that build, and stay.
+#[test]
+fn results_of_kernels_that_are_not_compiled_in_are_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let path = file(folder, "toml");
+    succeed(folder, &[]);
+    let mut older = Results::load(&path).expect("valid");
+    // A loser, by the name of a kernel that no menu has.
+    let absent = "gemv_t200_7x24k16u1__scalar_dot".parse().expect("a name");
+    let case = Case { m: 7, op: Op::Gemv, ..older.samples[0].case };
+    older.kernels.push(Source { name: absent, source: "1".into() });
+    older.samples.push(Sample::new(case, absent, &[1.0]));
+    older.samples.iter_mut().for_each(|sample| sample.case.threads = 2);
+    older.picks.iter_mut().for_each(|pick| pick.case.threads = 2);
+    older.crossovers.iter_mut().for_each(|crossover| crossover.threads = 2);
+    older.save(&path).expect("written");
+    let said = succeed(folder, &[]);
+    assert!(!said.contains("nothing is taken over"), "{said}");
+    let results = Results::load(&path).expect("valid");
+    assert_eq!(results.tensors().len(), 4, "those on two threads stay");
+    assert!(results.sample(&Case { threads: 2, ..case }, absent).is_some());
+
+    older.kernels[0].source = "0".into();
+    older.save(&path).expect("written");
+    let said = succeed(folder, &[]);
+    assert!(said.contains("other kernels than today's"), "{said}");
+    assert_eq!(Results::load(&file(folder, "toml.refused")).expect("kept"), older);
+}
+
+/// A search is the same however it is asked for.
+#[test]
+fn what_is_named_twice_is_measured_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let mut child = tuner(folder, &["--threads", "1,1", "--shape", "64x640"]).spawn().expect("the binary starts");
+    wait_for(folder, 1, &mut child);
+    kill(child);
+    let said = succeed(folder, &["--resume"]);
+    assert!(said.contains("cases are taken from"), "{said}");
+}
+
+/// Nothing is picked, which is no success: who started it would go on with what was there before.
+#[test]
+fn a_search_that_keeps_nothing_fails() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    if Isa::best_here() == [Isa::Scalar] {
+        return println!("skipped: nothing can be left out on this machine");
+    }
+    let left_out = fail(folder, &["--isa", "scalar"]);
+    assert!(left_out.contains("was not measured") && left_out.contains("--isa"), "{left_out}");
+    assert!(!file(folder, "toml").exists());
+    assert!(!found(folder).finished.is_empty(), "its journal stays");
+    assert!(Results::load(&file(folder, "aside")).expect("valid").complete);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_journal_that_cannot_be_written_is_told_at_once() {
+fn a_folder_without_room_is_told_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    std::os::unix::fs::symlink("/dev/full", file(folder, "journal")).expect("linked");
-    let error = fail(folder, &[]);
-    assert!(error.contains(".journal: No space left"), "{error}");
     let missing = folder.join("file");
     fs::write(&missing, []).expect("written");
     let error = fail(&missing.join("folder"), &[]);
@@ -291,7 +359,7 @@ fn a_disk_that_fills_costs_the_journal_alone() {
         return println!("skipped: a small disk is only for who may mount one");
     }
     let mut child = tuner(folder, &[]).spawn().expect("the binary starts");
-    // The plan is written, and nothing else has room.
+    // The plan is written, and nothing else has room: the journal is there whole from the beginning.
     while !file(folder, "journal").metadata().is_ok_and(|journal| journal.len() > 0) {
         assert!(child.try_wait().expect("a status").is_none(), "it ended without a journal");
         thread::sleep(Duration::from_millis(1));

@@ -1,13 +1,12 @@
 //! `tritune kernels --explain`: what a shape is computed with, and what was measured of everything that might have been.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::json;
-use tritune::kernels::{Choice, Isa, KERNELS, Source, results_cache};
+use tritune::kernels::{Choice, Isa, Op, Source, check_results, results_cache};
 use tritune_tuning::explain::Explanation;
 use tritune_tuning::machine::Machine;
 use tritune_tuning::results::{self, Results};
@@ -21,17 +20,20 @@ pub(crate) struct Measured {
     explanation: Explanation,
 }
 
-/// What was measured on this machine for the shape, or for the one that stood for it: by the user, then in `folder`. Files
-/// that cannot be used are told on stderr, but for the user's own, of which the choice tells.
+/// What was measured for the shape, or for the one that stood for it, on the machine that the choice comes from, else on this
+/// one: by the user, then in `folder`. Files that cannot be used are told on stderr, but for the user's own, of which the
+/// choice tells.
 pub(crate) fn measured(shape: Shape, choice: &Choice, threads: usize, folder: Option<&Path>) -> Result<Vec<Measured>> {
-    let shape = match choice.source {
-        Source::Tuned { nearest: Some(nearest), .. } => nearest,
-        _ => shape,
+    let (shape, threads, machine) = match &choice.source {
+        Source::Tuned { machine, nearest, threads: with, .. } => {
+            (nearest.unwrap_or(shape), with.unwrap_or(threads), machine.clone())
+        }
+        _ => (shape, threads, Machine::detect(Isa::here()).id),
     };
     let mut files: Vec<(PathBuf, Results)> = Vec::new();
     if let Some(path) = results_cache()
         && let Ok(results) = Results::load(&path)
-        && is_current(&results).is_ok()
+        && check_results(&results).is_ok()
     {
         files.push((path, results));
     }
@@ -39,28 +41,19 @@ pub(crate) fn measured(shape: Shape, choice: &Choice, threads: usize, folder: Op
         let found = results::load_dir(folder)?;
         found.refused.iter().for_each(|error| eprintln!("warning: {error}"));
         for (path, results) in found.results {
-            match is_current(&results) {
+            match check_results(&results) {
                 Ok(()) => files.push((path, results)),
                 Err(error) => eprintln!("warning: {}: {error}", path.display()),
             }
         }
     }
-    let here = Machine::detect(Isa::here()).id;
     let mut measured = Vec::new();
-    for (file, results) in files.into_iter().filter(|(_, results)| results.machine.id == here) {
+    for (file, results) in files.into_iter().filter(|(_, results)| results.machine.id == machine) {
         if let Some(explanation) = Explanation::of(&results, shape, threads)? {
             measured.push(Measured { file, explanation });
         }
     }
     Ok(measured)
-}
-
-/// Whether the kernels that this binary has are those that were measured; of others it cannot tell.
-fn is_current(results: &Results) -> Result<(), results::ResultsError> {
-    let mut sources: BTreeMap<_, _> =
-        results.kernels.iter().map(|kernel| (kernel.name, kernel.source.clone())).collect();
-    sources.extend(KERNELS.iter().map(|kernel| (kernel.id, kernel.source_hash.to_owned())));
-    results.check(|id| sources.get(&id).cloned())
 }
 
 /// Says which kernels were chosen and why, and what was measured.
@@ -93,7 +86,12 @@ pub(crate) fn print(
     }
     writeln!(out, "{shape}: packed as {}; {}", choice.layout(), choice.source)?;
     for kernel in choice.kernels() {
-        writeln!(out, "  {:>3} tokens at a time: {}", kernel.tokens(), kernel.id())?;
+        writeln!(out, "  {:>3} tokens at a time: {} ({})", kernel.tokens(), kernel.id(), kernel.schedule())?;
+    }
+    // As `Choice::kernel` has it: the narrowest gemm.
+    let gemm = choice.kernels().iter().rfind(|kernel| kernel.id().op == Op::Gemm);
+    if let Some((least, gemm)) = choice.crossover().zip(gemm).filter(|(least, gemm)| *least < gemm.tokens()) {
+        writeln!(out, "  {least} tokens or more that are left over: one pass of {}", gemm.id())?;
     }
     for note in &choice.notes {
         writeln!(out, "  passed over: {note}")?;

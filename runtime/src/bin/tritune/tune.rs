@@ -1,6 +1,5 @@
 //! `tritune tune`: time the kernels that are compiled in, on this machine.
 
-use std::collections::HashSet;
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,22 +7,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tritune::gguf::{File, Tensor};
-use tritune::kernels::{Isa, KERNELS, Kernel, Runnable, results_cache};
+use tritune::kernels::{Isa, KERNELS, Kernel, Runnable, check_results, results_cache};
 use tritune::threads;
 use tritune::tune::{Bench, Plan, Supervisor, Tuning, serve};
 use tritune_tuning::case::Case;
+use tritune_tuning::fleet;
 use tritune_tuning::journal::{Found, Journal, JournalError, Record};
 use tritune_tuning::load::{self, Ticks};
 use tritune_tuning::lock::Lock;
 use tritune_tuning::pick::Weighting;
-use tritune_tuning::report;
-use tritune_tuning::results::{Crossover, Results, Sample};
+use tritune_tuning::results::{self, Crossover, Results, Sample, four_figures};
 use tritune_tuning::search::{Excluded, Observer, Phase, Progress};
 use tritune_tuning::shapes::{Model, Shape};
 use tritune_tuning::stats::Caution;
+use tritune_tuning::{report, request};
 
 /// Steps of the progress bar.
 const STEPS: u64 = 1000;
@@ -47,10 +47,11 @@ pub(crate) struct Tune {
     #[arg(short, long, value_delimiter = ',')]
     threads: Vec<usize>,
     /// Time for measuring
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120,
+        value_parser = clap::value_parser!(u64).range(request::SECONDS))]
     seconds: u64,
     /// Share of decoding in what layouts are chosen for, from 0 to 1; the rest is prefill
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, value_name = "SHARE", value_parser = request::share)]
     decode: Option<f64>,
     /// Folder that keeps the results, one file a machine; the user's cache where none is given, which is read at every load
     #[arg(long, value_name = "FOLDER")]
@@ -71,11 +72,6 @@ pub(crate) struct Tune {
 
 fn model(name: &str) -> Result<Model, String> {
     Model::named(name).map_err(|error| error.to_string())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "a share lies between 0 and 1".into())
 }
 
 /// The shapes of the ternary matrices of a file.
@@ -103,25 +99,22 @@ impl Tune {
         for file in &self.files {
             shapes.extend(shapes_of(file)?);
         }
-        let mut seen = HashSet::new();
-        shapes.retain(|shape| seen.insert(*shape));
+        // A search is the same in whatever order it is asked for.
+        shapes.sort_unstable();
+        shapes.dedup();
+        let mut isas = self.isas;
+        isas.sort_unstable();
+        isas.dedup();
         if shapes.is_empty() {
             bail!("nothing to tune: name a GGUF file, shapes with --shape NxK, or a published model with --layers-of");
         }
-        let mut counts = self.threads;
-        if counts.is_empty() {
-            counts.push(threads::available());
-        }
-        if let Some(count) = counts.iter().find(|count| **count == 0 || **count > threads::available()) {
-            bail!("cannot measure {count} threads on {} cores", threads::available());
-        }
-        if let Some(isa) = self.isas.iter().find(|isa| !isa.detected()) {
+        let counts = request::threads(self.threads, threads::available()).map_err(Error::msg)?;
+        if let Some(isa) = isas.iter().find(|isa| !isa.detected()) {
             bail!("this machine does not run {isa}; `tritune kernels` lists what it runs");
         }
         let cache = || results_cache().and_then(|path| path.parent().map(Path::to_path_buf));
         let folder =
             self.out.or_else(cache).context("there is no home folder to keep results in; name one with --out")?;
-        let folder = writable(folder)?;
 
         let interrupt = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&interrupt);
@@ -131,7 +124,7 @@ impl Tune {
         let tuning = Tuning {
             shapes,
             threads: counts,
-            isas: self.isas.clone(),
+            isas: isas.clone(),
             budget: Duration::from_secs(self.seconds),
             objective: self
                 .decode
@@ -140,6 +133,9 @@ impl Tune {
             command,
         };
         let plan = tuning.plan()?;
+        if plan.journal().cases.is_empty() {
+            bail!("the kernels that are compiled in leave nothing to compare; `tritune kernels` lists them");
+        }
         let (mut kept, found) = Kept::new(folder, &plan, &tuning.command, self.resume)?;
 
         let load = load::glimpse().filter(|load| *load > load::LOADED);
@@ -165,7 +161,7 @@ impl Tune {
         let results = plan.run(&mut supervisor, caution, &interrupt, &mut watcher);
         watcher.bar.finish_and_clear();
         let mut results = results?;
-        results.load = before.zip(Ticks::now()).and_then(|(before, now)| before.others_until(&now));
+        results.load = before.zip(Ticks::now()).and_then(|(before, now)| before.others_until(&now)).map(four_figures);
         if results.samples.is_empty() && !interrupt.load(Ordering::SeqCst) {
             bail!("{} s are too short to measure anything; give it more with --seconds", self.seconds);
         }
@@ -176,24 +172,20 @@ impl Tune {
             eprintln!("warning: others took {:.0} % of the CPU time while this was measured", load * 100.0);
         }
         // Narrower vectors may be left out: a quick search does so.
-        let widest = self.isas.iter().map(|isa| isa.vector_bytes()).max().unwrap_or(0);
-        let passed_over = Isa::best_here()
-            .into_iter()
-            .find(|isa| isa.vector_bytes() >= widest && widest > 0 && !self.isas.contains(isa));
+        let widest = isas.iter().map(|isa| isa.vector_bytes()).max().unwrap_or(0);
+        let passed_over =
+            Isa::best_here().into_iter().find(|isa| isa.vector_bytes() >= widest && widest > 0 && !isas.contains(isa));
         if interrupt.load(Ordering::SeqCst) {
-            kept.aside(&results, "interrupted; --resume goes on")?;
-            bail!("interrupted");
+            kept.aside(&results)?;
+            bail!("interrupted; --resume goes on");
         } else if !results.complete {
-            kept.aside(
-                &results,
-                "the time was too short for every candidate; go on with --resume, or give it more with --seconds",
-            )
+            kept.aside(&results)?;
+            bail!("the time was too short for every candidate; go on with --resume, or give it more with --seconds");
         } else if let Some(isa) = passed_over {
-            kept.aside(&results, &format!("{isa} was not measured"))?;
-            kept.done()
-        } else {
-            kept.save(results)
+            kept.aside(&results)?;
+            bail!("nothing is picked, for {isa} was not measured, which may be faster; add --isa {isa}");
         }
+        kept.save(results)
     }
 }
 
@@ -220,15 +212,6 @@ fn tell_failures(results: &Results) {
     }
 }
 
-/// The folder, made if need be, after a trial that something can be written there: not after minutes of measuring.
-fn writable(folder: PathBuf) -> Result<PathBuf> {
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let trial = folder.join(format!(".{}.part", std::process::id()));
-    std::fs::write(&trial, []).with_context(|| format!("cannot write in {}", folder.display()))?;
-    std::fs::remove_file(&trial).with_context(|| format!("cannot write in {}", folder.display()))?;
-    Ok(folder)
-}
-
 /// Where results are kept, and what is kept until there are any.
 struct Kept {
     /// The results file.
@@ -242,7 +225,7 @@ impl Kept {
     /// Takes the folder for this tuner, and begins a journal or goes on with one.
     fn new(folder: PathBuf, plan: &Plan, command: &str, resume: bool) -> Result<(Kept, Found)> {
         let path = folder.join(plan.machine().file_name());
-        let lock = Lock::take(&path.with_extension("lock"), command)?;
+        let lock = Lock::of(&path, command)?;
         let (entries, identity) = (path.with_extension("journal"), plan.journal());
         let resumed = if resume { Journal::resume(&entries, &identity)? } else { None };
         let (journal, found) = match resumed {
@@ -252,14 +235,24 @@ impl Kept {
             }
             None => {
                 match Record::load(&entries) {
-                    Ok(Some(Record { command, date, plan, .. })) => eprintln!(
-                        "warning: {} of an interrupted search (`{command}`, {date}) is replaced{}",
-                        entries.display(),
-                        if plan == identity { "; --resume would have gone on with it" } else { "" }
-                    ),
                     Ok(None) if resume => eprintln!("there is no journal to go on with: the search begins anew"),
                     Ok(None) => (),
-                    Err(error) => eprintln!("warning: a journal is replaced: {error}"),
+                    // Nothing had been finished.
+                    Ok(Some(record)) if record.found == Found::default() => (),
+                    Ok(Some(Record { command, date, plan, .. })) => {
+                        let old = Journal::retire(&entries)?;
+                        let same = if plan == identity { "; --resume would have gone on with it" } else { "" };
+                        eprintln!(
+                            "warning: the journal of an interrupted search (`{command}`, {date}) is kept as {}{same}; as \
+                             {}, it can be gone on with",
+                            old.display(),
+                            entries.display()
+                        );
+                    }
+                    Err(error) => {
+                        let old = Journal::retire(&entries)?;
+                        eprintln!("warning: a journal is of no use, and kept as {}: {error}", old.display());
+                    }
                 }
                 (Journal::begin(&entries, &identity, command)?, Found::default())
             }
@@ -269,20 +262,24 @@ impl Kept {
 
     /// Writes the results, with what is still true of earlier ones.
     fn save(self, mut results: Results) -> Result<()> {
-        if self.path.exists() {
-            let hash = |id| KERNELS.iter().find(|kernel| kernel.id == id).map(|kernel| kernel.source_hash.to_owned());
-            match Results::load(&self.path).and_then(|older| older.check(hash).map(|()| older)) {
-                Ok(older) => {
-                    if older.is_dated_after(&results) {
-                        eprintln!(
-                            "warning: {} is dated {}, which is yet to come: a clock was set back; it is taken as it is",
-                            self.path.display(),
-                            older.date
-                        );
-                    }
-                    results.absorb(older);
+        match fleet::standing(&self.path, check_results) {
+            Ok(None) => (),
+            Ok(Some(older)) => {
+                if older.is_dated_after(&results) {
+                    eprintln!(
+                        "warning: {} is dated {}, which is yet to come: a clock was set back; it is taken as it is",
+                        self.path.display(),
+                        older.date
+                    );
                 }
-                Err(error) => eprintln!("warning: nothing is taken over from earlier results: {error}"),
+                results.absorb(older);
+            }
+            Err(error) => {
+                let kept = results::refuse(&self.path)?;
+                eprintln!(
+                    "warning: nothing is taken over from earlier results, which are kept as {}: {error}",
+                    kept.display()
+                );
             }
         }
         let saved = results.save(&self.path);
@@ -296,15 +293,15 @@ impl Kept {
         self.journal.remove().context("the results are complete, but their journal is left")
     }
 
-    /// Writes results that are not to be picked from beside the last good ones.
-    fn aside(&self, results: &Results, why: &str) -> Result<()> {
-        let path = self.path.with_extension("aside");
-        results.save(&path)?;
-        eprintln!(
-            "{why}: {} samples are kept in {}; earlier results are as they were",
-            results.samples.len(),
-            path.display()
-        );
+    /// Writes results that are not to be picked from beside the last good ones, to be looked at; none, where nothing was
+    /// measured.
+    fn aside(&self, results: &Results) -> Result<()> {
+        if !results.samples.is_empty() {
+            let path = self.path.with_extension("aside");
+            results.save(&path)?;
+            let (count, path) = (results.samples.len(), path.display());
+            eprintln!("{count} samples are kept in {path}; earlier results are as they were");
+        }
         Ok(())
     }
 }
