@@ -71,12 +71,16 @@ pub struct Model {
     pub layers: Vec<Layer>,
 }
 
+/// The model that is embedded for a demonstration.
+pub const DEMO: &str = "austen-5m";
+
 /// Every model whose shapes are known, by name.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("bitnet-b1.58-2b4t", include_str!("../shapes/bitnet-b1.58-2b4t.txt")),
     ("bitnet-b1.58-3b", include_str!("../shapes/bitnet-b1.58-3b.txt")),
     ("falcon3-7b", include_str!("../shapes/falcon3-7b.txt")),
     ("smollm2-135m", include_str!("../shapes/smollm2-135m.txt")),
+    (DEMO, include_str!("../shapes/austen-5m.txt")),
 ];
 
 /// A list of shapes that cannot be read, or a model that has none.
@@ -185,6 +189,7 @@ mod tests {
             ("bitnet-b1.58-3b", 26, 3_221_504_000),
             ("falcon3-7b", 28, 6_650_068_992),
             ("smollm2-135m", 30, 106_168_320),
+            (DEMO, 6, 4_718_592),
         ];
         assert_eq!(Model::names().collect::<Vec<_>>(), expected.map(|(name, ..)| name));
         for (name, blocks, weights) in expected {

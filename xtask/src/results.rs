@@ -181,7 +181,7 @@ fn became(merged: Merged, place: &Path) -> String {
 }
 
 /// The hashes of the sources that would be generated today; each is made once.
-fn sources_today() -> impl Fn(KernelId) -> Option<String> {
+pub(crate) fn sources_today() -> impl Fn(KernelId) -> Option<String> {
     let made: RefCell<HashMap<KernelId, Option<String>>> = RefCell::default();
     move |kernel| made.borrow_mut().entry(kernel).or_insert_with(|| kernel.source_hash().ok()).clone()
 }
@@ -189,4 +189,99 @@ fn sources_today() -> impl Fn(KernelId) -> Option<String> {
 /// An error on one line.
 fn line(error: &FleetError) -> String {
     error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::fs;
+    use tritune_codegen::{Isa, Op};
+    use tritune_tuning::case::Case;
+    use tritune_tuning::machine::Machine;
+    use tritune_tuning::pick::{self, Weighting};
+    use tritune_tuning::results::{SCHEMA, Sample, Source};
+
+    /// What a search of one shape, on this many threads, might have found today on a machine of this name.
+    pub(crate) fn example(id: &str, threads: usize) -> File {
+        let shape = "640x2560".parse().unwrap();
+        let sample = |op, m, name: &str, seconds: f64| {
+            let kernel: KernelId = name.parse().unwrap();
+            Sample::new(Case { shape, threads, op, m }, kernel, &[seconds, 1.1 * seconds])
+        };
+        let samples = vec![
+            sample(Op::Gemv, 1, "gemv_t200_1x16k64u4__avx512vnni_dot", 1e-4),
+            sample(Op::Gemv, 1, "gemv_t200_1x16k64u2__avx512vnni_dot", 2e-4),
+            sample(Op::Gemm, 240, "gemm_t200_16x16k64u1__avx512vnni_dot", 1e-2),
+        ];
+        let source = |kernel: KernelId| Source { name: kernel, source: kernel.source_hash().unwrap() };
+        File {
+            schema: SCHEMA,
+            complete: true,
+            date: File::now(),
+            command: "a test".into(),
+            compiler: "rustc".into(),
+            machine: Machine { id: id.into(), ..Machine::detect([Isa::Scalar, Isa::Avx512Vnni]) },
+            objective: Weighting::default(),
+            pool_bytes: 1,
+            load: None,
+            bandwidths: Vec::new(),
+            kernels: samples.iter().map(|sample| source(sample.kernel)).collect(),
+            picks: pick::choose(&samples, &[], Weighting::default()),
+            crossovers: Vec::new(),
+            samples,
+        }
+    }
+
+    fn run(verb: Verb) -> Result<()> {
+        Results { verb }.run()
+    }
+
+    #[test]
+    fn files_come_in_and_are_shown_and_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, into) = (dir.path().join("from"), dir.path().join("into"));
+        fs::create_dir(&from).unwrap();
+        for (name, results) in [("one", example("one-2c", 1)), ("two", example("one-2c", 2)), ("x", example("x-4c", 4))]
+        {
+            results.save(&from.join(name).with_extension("toml")).unwrap();
+        }
+        let merge = || run(Verb::Merge { from: vec![from.clone()], into: into.clone() });
+        merge().unwrap();
+        let merged = File::load(&into.join("one-2c.toml")).unwrap();
+        let threads: Vec<usize> = merged.tensors().iter().map(|tensor| tensor.threads).collect();
+        assert_eq!(threads, [1, 2]);
+        assert!(into.join("x-4c.toml").exists());
+
+        let check = || run(Verb::Check { folder: into.clone() });
+        assert!(check().is_err(), "there is no index");
+        run(Verb::Table { folder: into.clone() }).unwrap();
+        check().unwrap();
+        assert!(fs::read_to_string(into.join("README.md")).unwrap().contains("one-2c"));
+        let mut stale = example("x-4c", 4);
+        stale.kernels[0].source = "old".into();
+        stale.save(&into.join("x-4c.toml")).unwrap();
+        assert!(check().is_err(), "measured with other kernels");
+
+        // One that is refused costs the others nothing.
+        File { complete: false, ..example("cut-1c", 1) }.save(&from.join("cut.toml")).unwrap();
+        example("y-8c", 8).save(&from.join("y.toml")).unwrap();
+        assert!(merge().unwrap_err().to_string().contains("not everything"));
+        assert!(into.join("y-8c.toml").exists() && !into.join("cut-1c.toml").exists());
+    }
+
+    #[test]
+    fn searches_of_one_machine_are_compared() {
+        let dir = tempfile::tempdir().unwrap();
+        let saved = |name: &str, results: File| {
+            let path = dir.path().join(name);
+            results.save(&path).unwrap();
+            path
+        };
+        let reference = saved("long.toml", example("one-2c", 1));
+        let searches = vec![saved("short.toml", example("one-2c", 1))];
+        run(Verb::Compare { reference: reference.clone(), searches }).unwrap();
+        let searches = vec![saved("other.toml", example("x-4c", 1))];
+        let error = run(Verb::Compare { reference, searches }).unwrap_err().to_string();
+        assert!(error.contains("other.toml is of x-4c, not of one-2c"), "{error}");
+    }
 }
