@@ -115,7 +115,6 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
                             weights * m as f64 / seconds / 1e9
                         );
                     }
-                    bench.finish(&case);
                 }
             }
         }

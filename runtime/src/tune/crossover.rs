@@ -37,7 +37,7 @@ pub(super) fn crossover(
     until: Option<Instant>,
     interrupt: &AtomicBool,
     observer: &mut impl Observer,
-) -> Result<Option<Crossover>, Failure> {
+) -> Result<Option<Crossover>, Box<Failure>> {
     let source = || kernels.first().map(|kernel| Source::Default(kernel.id().isa));
     let few: Vec<Runnable> = kernels.iter().filter(|kernel| kernel.id().op == Op::Gemv).copied().collect();
     let gemm = kernels.iter().filter(|kernel| kernel.id().op == Op::Gemm).map(Runnable::tokens).min();
@@ -54,7 +54,7 @@ pub(super) fn crossover(
         let failure = |choice: &Choice| {
             // The widest takes all of them but what it leaves over.
             let kernel = choice.kernel(m).id();
-            move |error| Failure { case, kernel, error }
+            move |error| Box::new(Failure { case, kernel, error })
         };
         let mut goes_on = |choice: &Choice, rounds: usize| {
             let time_left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));

@@ -11,6 +11,7 @@ use tritune_tuning::cost::Roofline;
 use tritune_tuning::journal;
 use tritune_tuning::machine::Machine;
 use tritune_tuning::pick::{self, Pick};
+use tritune_tuning::request;
 use tritune_tuning::results::{Bandwidth, Crossover, Results, SCHEMA, Sample, Source};
 use tritune_tuning::search::{Excluded, Lineup, Observer, Progress, Search};
 use tritune_tuning::shapes::Shape;
@@ -115,6 +116,7 @@ impl Plan {
     ) -> Result<Results, TuneError> {
         let begin = Instant::now();
         let Tuning { budget, objective, .. } = self.tuning;
+        let budget = budget.min(Duration::from_secs(*request::SECONDS.end()));
         let left = |share: f64| budget.mul_f64(share).saturating_sub(begin.elapsed());
         let mut watched = Whole { observer, begin, budget, done: 0.0, share: (0.0, KERNELS_SHARE) };
         let lineups: Vec<Lineup> = self.cases.iter().map(|case| lineup(*case, &self.candidates)).collect();

@@ -63,7 +63,8 @@ impl Runner for Bench<'_> {
                 found.iter().for_each(|found| observer.crossed(found));
                 Ok(found)
             }
-            Err(Failure { case, kernel, error }) => {
+            Err(failure) => {
+                let Failure { case, kernel, error } = *failure;
                 if Self::convicts(&error) {
                     let out = Excluded { case, kernel, why: format!("computed what is wrong: {error}") };
                     observer.excluded(&out);
