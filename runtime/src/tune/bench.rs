@@ -31,8 +31,8 @@ const GEMM_POOL_BYTES: usize = 32 << 20;
 /// Tokens from the first on of which all that is computed is compared with the reference before a kernel is timed: all of the
 /// widest tile.
 const COMPARED: usize = 32;
-/// Bytes of weights that a gemv pass goes through, unless the pool has fewer; the next pass goes on from there. A gemm is long
-/// enough on one matrix.
+/// Bytes of weights that a gemv pass goes through for one token, unless the pool has fewer, and proportionally fewer for more
+/// tokens; the next pass goes on from there. A gemm is long enough on one matrix.
 const PASS_BYTES: usize = 32 << 20;
 
 /// Bytes of weights that a machine's caches do not hold.
@@ -251,7 +251,7 @@ impl Measure for Bench<'_> {
 
     fn time(&mut self, candidate: Candidate, case: &Case) -> Result<f64, BenchError> {
         let bytes = match case.op {
-            Op::Gemv => PASS_BYTES.min(self.pool_bytes),
+            Op::Gemv => PASS_BYTES.min(self.pool_bytes) / case.m,
             Op::Gemm => 0,
         };
         self.time_choice(&Choice::only(self.runnable(candidate)?), case, bytes)
