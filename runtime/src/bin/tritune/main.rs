@@ -7,6 +7,7 @@ mod inspect;
 mod kernels;
 mod logits;
 mod perplexity;
+mod probe;
 mod run;
 mod tokenize;
 mod tune;
