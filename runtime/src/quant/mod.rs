@@ -1,10 +1,12 @@
 //! Weights as numbers: blocks of float types to f32, blocks of ternary types to trits and back.
 
 mod base3;
+pub mod convert;
 mod error;
 pub mod float;
 mod lookup;
 mod planes;
+pub mod recognise;
 mod rows4;
 mod scales;
 mod sequence;
