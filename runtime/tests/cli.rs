@@ -419,7 +419,7 @@ fn what_cannot_be_done_exits_with_1() {
 #[test]
 fn help_documents_every_verb() {
     let help = stdout(&run(&["--help"]));
-    for verb in ["inspect", "run", "logits", "tokenize", "perplexity", "bench", "kernels", "tune"] {
+    for verb in ["inspect", "run", "logits", "tokenize", "perplexity", "quantize", "bench", "kernels", "tune"] {
         assert!(help.contains(verb), "{verb}");
         assert!(stdout(&run(&[verb, "--help"])).contains("--help"));
     }

@@ -78,4 +78,9 @@ pub enum Error {
              {room} bytes after it: the tensors overlap or leave a gap, or the program that wrote the file means another \
              format by this id; get the model in a format that this program reads", path.display(), kind.id())]
     Conflict { path: PathBuf, tensor: String, kind: Kind, need: u64, room: u64, next: String },
+
+    #[error("{}: the tensor `{tensor}` has type id {id}, which several formats share, and the file does not tell which it \
+             means: {why}; it is damaged, or another format uses this id: download it again, or get the model in another \
+             format", path.display())]
+    Shared { path: PathBuf, tensor: String, id: u32, why: String },
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::cursor::Cursor;
+use super::settle::settle;
 use super::value::Value;
-use super::{ALIGNMENT, ALIGNMENT_KEY, Data, Error, Foreign, Kind, MAGIC, align, sane_alignment};
+use super::{ALIGNMENT, ALIGNMENT_KEY, Data, Error, Foreign, I2sLayout, Kind, MAGIC, align, sane_alignment};
 
 /// Most metadata keys read: known files have some dozens. Each costs about 60 bytes more in memory than in the file.
 const MAX_KEYS: u64 = 4096;
@@ -17,14 +18,22 @@ const LEAST_KEY: u64 = 8 + 4 + 1;
 /// The fewest bytes that a tensor takes: the length of its name, the number of dimensions, one dimension, type, offset.
 const LEAST_TENSOR: u64 = 8 + 4 + 8 + 4 + 8;
 
+/// What a file does not say of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// How tensors of I2_S lie in it; `None`: as current converters write them.
+    pub i2s_layout: Option<I2sLayout>,
+}
+
 /// An open GGUF file whose structure has been checked. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct File(Arc<Contents>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Contents {
     path: Box<Path>,
     data: Data,
+    options: ReadOptions,
     version: u32,
     alignment: u64,
     metadata: Vec<(String, Value)>,
@@ -70,24 +79,50 @@ impl Tensor {
 impl File {
     /// Opens and checks the file at `path`. Its weights stay on disk until they are touched.
     pub fn open(path: impl AsRef<Path>) -> Result<File, Error> {
+        File::open_with(path, ReadOptions::default())
+    }
+
+    /// Opens and checks the file at `path`, of which `options` say what it does not.
+    pub fn open_with(path: impl AsRef<Path>, options: ReadOptions) -> Result<File, Error> {
         let path = path.as_ref();
         let data = Data::map(path).map_err(|source| Error::Io { path: path.into(), source })?;
-        File::parse(path, data)
+        File::parse(path, data, options)
+    }
+
+    /// The same file, of which `options` say what it does not.
+    ///
+    /// # Errors
+    /// Where a tensor cannot have its shape if that is so.
+    pub fn with_options(&self, options: ReadOptions) -> Result<File, Error> {
+        let mut contents = Contents { options, ..(*self.0).clone() };
+        let kind = options.i2s_layout.unwrap_or_default().kind();
+        for tensor in contents.tensors.iter_mut().filter(|tensor| tensor.kind.id() == kind.id()) {
+            let Tensor { name, shape, .. } = &tensor;
+            let refuse = |source| Error::Shape { path: self.path().into(), tensor: name.clone(), shape: shape.clone(), source };
+            kind.bytes(shape).map_err(refuse)?;
+            tensor.kind = kind;
+        }
+        Ok(File(Arc::new(contents)))
     }
 
     /// Checks a file that is in memory already; `name` stands for its path in messages.
     pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>) -> Result<File, Error> {
-        File::parse(name.as_ref(), Data::owned(bytes))
+        File::parse(name.as_ref(), Data::owned(bytes), ReadOptions::default())
     }
 
     /// Checks a file that is part of the program; `name` stands for its path in messages.
     pub fn from_static(name: impl AsRef<Path>, bytes: &'static [u8]) -> Result<File, Error> {
-        File::parse(name.as_ref(), Data::fixed(bytes))
+        File::parse(name.as_ref(), Data::fixed(bytes), ReadOptions::default())
     }
 
     /// Where the file is, or the name that it was given.
     pub fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    /// What was said of the file when it was opened.
+    pub fn options(&self) -> ReadOptions {
+        self.0.options
     }
 
     /// Bytes of the whole file.
@@ -132,6 +167,17 @@ impl File {
         find(by_name, name, |index| &tensors[index].name).map(|index| &tensors[index])
     }
 
+    /// The tensor that holds the scale of `tensor`, a matrix of bitnet.cpp's lookup types, where it has one of its own.
+    pub fn lookup_scale(&self, tensor: &Tensor) -> Option<&Tensor> {
+        if tensor.kind.is_lookup() { self.opt_tensor(&scale_name(&tensor.name)) } else { None }
+    }
+
+    /// Whether `tensor` is such a scale.
+    pub fn is_lookup_scale(&self, tensor: &Tensor) -> bool {
+        let of = tensor.name.strip_suffix(SCALE).and_then(|name| self.opt_tensor(name));
+        tensor.elements() == 1 && of.is_some_and(|of| of.kind.is_lookup())
+    }
+
     /// The bytes of a tensor of this file. They outlive the file's own handle.
     ///
     /// # Panics
@@ -140,7 +186,7 @@ impl File {
         self.0.data.slice(tensor.offset as usize..(tensor.offset + tensor.bytes) as usize)
     }
 
-    fn parse(path: &Path, data: Data) -> Result<File, Error> {
+    fn parse(path: &Path, data: Data, options: ReadOptions) -> Result<File, Error> {
         if !data.starts_with(&MAGIC) {
             return Err(Error::Foreign { path: path.into(), found: Foreign::recognise(&data) });
         }
@@ -169,16 +215,17 @@ impl File {
             return Err(Error::Alignment { path: path.into(), alignment });
         }
 
-        let mut tensors = read_tensors(path, &mut cursor, tensors)?;
+        let mut tensors = read_tensors(path, &mut cursor, tensors, options)?;
         let by_name = index(tensors.len(), |index| &tensors[index].name).map_err(|name| Error::Duplicate {
             path: path.into(),
             what: "tensor",
             name,
         })?;
+        part_scales(&mut tensors, &by_name);
         place(path, &mut tensors, cursor.at(), alignment, data.len() as u64)?;
 
         let path = path.into();
-        Ok(File(Arc::new(Contents { path, data, version, alignment, metadata, by_key, tensors, by_name })))
+        Ok(File(Arc::new(Contents { path, data, options, version, alignment, metadata, by_key, tensors, by_name })))
     }
 }
 
@@ -193,7 +240,12 @@ fn read_metadata(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<(String, V
 }
 
 /// The tensors as the header lists them: offsets still from the start of the data, sizes 0 where the type is unknown.
-fn read_tensors(path: &Path, cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<Tensor>, Error> {
+fn read_tensors(
+    path: &Path,
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    options: ReadOptions,
+) -> Result<Vec<Tensor>, Error> {
     let mut tensors = Vec::with_capacity(count);
     for index in 0..count {
         let name = cursor.str(format_args!("the name of tensor {index}"))?;
@@ -206,7 +258,14 @@ fn read_tensors(path: &Path, cursor: &mut Cursor<'_>, count: usize) -> Result<Ve
         for _ in 0..dimensions {
             shape.push(cursor.u64(format_args!("the shape of tensor `{name}`"))?);
         }
-        let kind = Kind::from_id(cursor.u32(format_args!("the type of tensor `{name}`"))?);
+        // Scalars of NumPy are written without dimensions.
+        if shape.is_empty() {
+            shape.push(1);
+        }
+        let kind = match Kind::from_id(cursor.u32(format_args!("the type of tensor `{name}`"))?) {
+            Kind::I2_S => options.i2s_layout.unwrap_or_default().kind(),
+            kind => kind,
+        };
         let offset = cursor.u64(format_args!("the offset of tensor `{name}`"))?;
         let bytes = match kind.bytes(&shape) {
             Ok(bytes) => bytes.unwrap_or(0),
@@ -215,6 +274,26 @@ fn read_tensors(path: &Path, cursor: &mut Cursor<'_>, count: usize) -> Result<Ve
         tensors.push(Tensor { name: name.into(), shape, kind, offset, bytes });
     }
     Ok(tensors)
+}
+
+/// What follows a lookup tensor's name in that of its scale.
+const SCALE: &str = "_scale";
+
+/// The tensor that holds the scale of the lookup tensor `name`, where it has one of its own.
+fn scale_name(name: &str) -> String {
+    format!("{name}{SCALE}")
+}
+
+/// Takes room for a scale off tensors of lookup types whose scale is a tensor of its own.
+fn part_scales(tensors: &mut [Tensor], by_name: &[u32]) {
+    for index in 0..tensors.len() {
+        let Tensor { name, kind, .. } = &tensors[index];
+        let scale = scale_name(name);
+        if kind.is_lookup() && find(by_name, &scale, |index| &tensors[index].name).is_some() {
+            let trailer = kind.format().map_or(0, |format| format.trailer);
+            tensors[index].bytes -= trailer;
+        }
+    }
 }
 
 /// Turns offsets into positions in a file of `len` bytes whose header ends at `header`, and checks that every tensor
@@ -231,6 +310,7 @@ fn place(path: &Path, tensors: &mut [Tensor], header: u64, alignment: u64, len: 
     }
     let mut order: Vec<u32> = (0..tensors.len() as u32).collect();
     order.sort_unstable_by_key(|&index| tensors[index as usize].offset);
+    settle(path, tensors, &order, alignment, len)?;
 
     for (position, &index) in order.iter().enumerate() {
         let next = order.get(position + 1).map(|&next| &tensors[next as usize]);
@@ -400,10 +480,10 @@ mod tests {
         header.tensor("a", &[36], Kind::F32).unwrap().tensor("b", &[2], Kind::F16).unwrap();
         let mut bytes = write(header, &[("a", &[1; 144]), ("b", &[2; 4])]);
         // The type of `a` follows the 24 bytes of numbers, its name, and its one dimension.
-        bytes[24 + 8 + 1 + 4 + 8] = 42;
+        bytes[24 + 8 + 1 + 4 + 8] = 143;
         let file = read(bytes.clone()).unwrap();
         let tensor = file.tensor("a").unwrap();
-        assert_eq!((tensor.kind, tensor.bytes), (Kind::Unknown(42), 160));
+        assert_eq!((tensor.kind, tensor.bytes), (Kind::Unknown(143), 160));
         // An id that means something else here than to the writer: sizes tell.
         bytes[24 + 8 + 1 + 4 + 8] = Kind::F16.id() as u8;
         let error = read(bytes).unwrap_err().to_string();
@@ -411,6 +491,55 @@ mod tests {
             error.contains("`a` needs 72 bytes as F16 (type id 1), but the next tensor, `b`, starts 160"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_is_said_of_a_file_decides_how_i2_s_lies_in_it() {
+        let mut header = Header::new();
+        header.tensor("a", &[192], Kind::I2_S_ARM64).unwrap();
+        let bytes = write(header, &[("a", &[0x55; 80])]);
+        let refusal = read(bytes.clone()).unwrap_err().to_string();
+        assert!(refusal.contains("192 elements are not a multiple of the 128 in a block of I2_S"), "{refusal}");
+
+        let mut header = Header::new();
+        header.tensor("a", &[256], Kind::I2_S).unwrap();
+        let file = read(write(header, &[("a", &[0x55; 96])])).unwrap();
+        assert_eq!((file.tensor("a").unwrap().kind, file.options().i2s_layout), (Kind::I2_S, None));
+        let options = ReadOptions { i2s_layout: Some(I2sLayout::Arm64) };
+        let again = file.with_options(options).unwrap();
+        assert_eq!((again.tensor("a").unwrap().kind, again.options()), (Kind::I2_S_ARM64, options));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        let file = File::open_with(&path, options).unwrap();
+        assert_eq!(file.tensor("a").unwrap().bytes, 80);
+        let refusal = file.with_options(ReadOptions::default()).unwrap_err().to_string();
+        assert!(refusal.contains("m.gguf: the tensor `a` of shape [192] cannot be"), "{refusal}");
+    }
+
+    #[test]
+    fn scales_of_lookup_types_lie_behind_or_apart() {
+        let mut header = Header::new();
+        header.tensor("w", &[64, 32], Kind::TL1).unwrap();
+        let file = read(write(header.clone(), &[("w", &[0; 544])])).unwrap();
+        assert_eq!((file.tensor("w").unwrap().bytes, file.lookup_scale(file.tensor("w").unwrap())), (544, None));
+
+        let mut header = Header::new();
+        header.tensor("w", &[512], Kind::Q8_0).unwrap().tensor("w_scale", &[1], Kind::F32).unwrap();
+        let mut bytes = write(header, &[("w", &[0; 544]), ("w_scale", &[0; 4])]);
+        // 544 bytes are 512 of TL1 and room for a scale: too many where the scale is a tensor of its own.
+        bytes[24 + 8 + 1 + 4 + 8] = Kind::TL1.id() as u8;
+        assert!(read(bytes).unwrap_err().to_string().contains("`w` needs 128 bytes as TL1"));
+        let mut header = Header::new();
+        header.tensor("w", &[512], Kind::F16).unwrap().tensor("w_scale", &[1], Kind::F32).unwrap();
+        let mut bytes = write(header, &[("w", &[0; 1024]), ("w_scale", &[0; 4])]);
+        bytes[24 + 8 + 1 + 4] = 0;
+        bytes[24 + 8 + 1 + 4 + 1] = 16;
+        bytes[24 + 8 + 1 + 4 + 8] = Kind::TL1.id() as u8;
+        let file = read(bytes).unwrap();
+        let tensor = file.tensor("w").unwrap();
+        assert_eq!((tensor.elements(), tensor.bytes), (4096, 1024));
+        assert_eq!(file.lookup_scale(tensor), Some(file.tensor("w_scale").unwrap()));
     }
 
     #[test]

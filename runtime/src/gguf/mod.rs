@@ -9,16 +9,19 @@ mod data;
 mod error;
 mod file;
 mod foreign;
+mod i2s;
 mod kind;
 mod metadata;
+mod settle;
 mod value;
 mod writer;
 
 pub use data::Data;
 pub use error::Error;
-pub use file::{File, Tensor};
+pub use file::{File, ReadOptions, Tensor};
 pub use foreign::Foreign;
-pub use kind::{Format, Kind, ShapeError, Span};
+pub use i2s::I2sLayout;
+pub use kind::{Format, Kind, ScalePlace, ShapeError, Span};
 pub use value::{Array, Strings, Value};
 pub use writer::{Header, WriteError, Writer};
 

@@ -245,9 +245,13 @@ fn check(file: &gguf::File, config: &Config, places: &[Place]) -> Result<(), Wei
             let (path, tensor, found) = (file.path().into(), name.clone(), tensor.shape.clone());
             return Err(WeightsError::Shape { path, tensor, found, expected });
         }
+        if let Err(source) = quant::check(tensor.kind, tensor.n() as usize, tensor.k() as usize) {
+            return Err(WeightsError::Decode { path: file.path().into(), tensor: name.clone(), source });
+        }
     }
     let known: HashSet<&str> = places.iter().map(|place| place.name.as_str()).collect();
-    match file.tensors().iter().find(|tensor| !known.contains(tensor.name.as_str())) {
+    let placed = |tensor: &gguf::Tensor| known.contains(tensor.name.as_str()) || file.is_lookup_scale(tensor);
+    match file.tensors().iter().find(|tensor| !placed(tensor)) {
         None => Ok(()),
         Some(tensor) => Err(WeightsError::Unknown {
             path: file.path().into(),
@@ -332,7 +336,12 @@ impl Loader<'_> {
     fn trits(&self, name: &str) -> Result<Trits, WeightsError> {
         let tensor = self.file.tensor(name)?;
         let (n, k) = (tensor.n() as usize, tensor.k() as usize);
-        quant::trits::decode(tensor.kind, &self.file.data(tensor), n, k).map_err(self.decode_error(name))
+        let mut trits =
+            quant::trits::decode(tensor.kind, &self.file.data(tensor), n, k).map_err(self.decode_error(name))?;
+        if let Some(scale) = self.file.lookup_scale(tensor) {
+            trits.scales = trits.scales.times(self.vector(&scale.name)?[0]);
+        }
+        Ok(trits)
     }
 
     fn vector(&self, name: &str) -> Result<Vec<f32>, WeightsError> {

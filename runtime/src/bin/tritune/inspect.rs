@@ -62,11 +62,33 @@ fn judge(file: &File, selection: &Selection) -> Verdict {
         Ok(tokenizer) => decisions.extend(tokenizer.decisions().iter().cloned()),
         Err(error) => obstacles.push(error.to_string()),
     }
+    decisions.extend(formats(file));
     match layouts(file, selection) {
         Ok(layouts) => decisions.extend(layouts),
         Err(error) => obstacles.push(error.to_string()),
     }
     Verdict { decisions, obstacles }
+}
+
+/// What was decided where a type does not say all of how it lies in a file.
+fn formats(file: &File) -> Vec<Decision> {
+    let has = |kind: Kind| file.tensors().iter().any(|tensor| tensor.kind == kind);
+    let layout = file.options().i2s_layout;
+    let why = if layout.is_some() { "--i2s-layout" } else { "what current converters write: no file says it" };
+    let rows = [
+        (Kind::I2_S, "I2_S layout", "x86: blocks of 128", why),
+        (Kind::I2_S_ARM64, "I2_S layout", "arm64: blocks of 64", why),
+        (Kind::Q2_0, "Q2_0 group", "64", "the distances between the tensors"),
+        (Kind::Q2_0_G128, "Q2_0 group", "128", "the distances between the tensors"),
+        (Kind::TL1, "TL1 tiles", "of the published kernel configuration for each shape", "no other lists such shapes"),
+        (Kind::TL2, "TL2 tiles", "of the published kernel configuration for each shape", "no other lists such shapes"),
+    ];
+    let decision = |(_, what, value, why): (Kind, &'static str, &str, &str)| Decision {
+        what,
+        value: value.into(),
+        why: why.into(),
+    };
+    rows.into_iter().filter(|(kind, ..)| has(*kind)).map(decision).collect()
 }
 
 /// The layout of each shape of ternary matrices.
@@ -101,11 +123,11 @@ fn write_text(mut out: impl Write, file: &File, verdict: &Verdict) -> Result<()>
     writeln!(out, "\ntensors")?;
     for tensor in file.tensors() {
         let Tensor { name, kind, bytes, .. } = tensor;
-        writeln!(out, "  {name:32} {:>16} {kind:6} {bytes:>12} bytes", format!("{:?}", tensor.shape))?;
+        writeln!(out, "  {name:32} {:>16} {kind:10} {bytes:>12} bytes", format!("{:?}", tensor.shape))?;
     }
     writeln!(out, "\ntypes")?;
     for (kind, tensors, bytes) in types(file) {
-        writeln!(out, "  {kind:6} {tensors:>5} tensors {bytes:>12} bytes")?;
+        writeln!(out, "  {kind:10} {tensors:>5} tensors {bytes:>12} bytes")?;
     }
     writeln!(out, "\ndecisions")?;
     for Decision { what, value, why } in &verdict.decisions {
@@ -125,7 +147,7 @@ fn write_json(mut out: impl Write, file: &File, verdict: &Verdict) -> Result<()>
         .map(|tensor| {
             json!({
                 "name": tensor.name, "shape": tensor.shape, "type": tensor.kind.to_string(), "offset": tensor.offset,
-                "bytes": tensor.bytes,
+                "bytes": tensor.bytes, "ternary": tensor.kind.is_ternary(),
             })
         })
         .collect();

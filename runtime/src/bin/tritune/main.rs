@@ -7,7 +7,10 @@ mod inspect;
 mod kernels;
 mod logits;
 mod perplexity;
+mod probe;
+mod quantize;
 mod run;
+mod side_file;
 mod tokenize;
 mod tune;
 
@@ -32,6 +35,7 @@ enum Verb {
     Logits(logits::Logits),
     Tokenize(tokenize::Tokenize),
     Perplexity(perplexity::Perplexity),
+    Quantize(quantize::Quantize),
     Bench(bench::Bench),
     Kernels(kernels::Kernels),
     Tune(tune::Tune),
@@ -45,6 +49,7 @@ impl Verb {
             Verb::Logits(verb) => verb.run(),
             Verb::Tokenize(verb) => verb.run(),
             Verb::Perplexity(verb) => verb.run(),
+            Verb::Quantize(verb) => verb.run(),
             Verb::Bench(verb) => verb.run(),
             Verb::Kernels(verb) => verb.run(),
             Verb::Tune(verb) => verb.run(),
