@@ -9,6 +9,8 @@ mod build;
 mod bytes;
 mod error;
 mod merges;
+#[cfg(feature = "chat")]
+mod prompt;
 mod spellings;
 mod split;
 mod stream;
