@@ -94,7 +94,7 @@ fn user_defined_tokens_are_kept_whole_in_plain_text_too() {
 #[test]
 fn plain_text_never_becomes_a_control_token() {
     let mut vocabulary = byte_level(&["a b"]);
-    vocabulary.pre = None;
+    vocabulary.pre = Some("llama-bpe".to_owned());
     vocabulary.tokens[0] = "ab".to_owned();
     *vocabulary.token_types.last_mut().unwrap() = 3;
     let tokenizer = Tokenizer::new(vocabulary).unwrap();
@@ -114,10 +114,50 @@ fn plain_text_never_becomes_a_control_token() {
 #[test]
 fn end_tokens_are_found_by_key_and_by_spelling() {
     let mut vocabulary = Vocabulary { eot: Some(4), ..byte_level(&[]) };
-    vocabulary.tokens[2] = "<|im_end|>".to_owned();
+    vocabulary.tokens[2] = "</s>".to_owned();
     assert_eq!(Tokenizer::new(vocabulary.clone()).unwrap().end_tokens(), [1, 4]);
     vocabulary.token_types[2] = 3;
     assert_eq!(Tokenizer::new(vocabulary).unwrap().end_tokens(), [1, 4, 2]);
+}
+
+/// Some converters write added tokens as text.
+#[test]
+fn unmistakable_end_tokens_are_control_tokens_whatever_the_file_says() {
+    for kind in [1, 3, 4] {
+        let mut vocabulary = byte_level(&["a b"]);
+        vocabulary.tokens[2] = "<|im_end|>".to_owned();
+        vocabulary.token_types[2] = kind;
+        let tokenizer = Tokenizer::new(vocabulary).unwrap();
+        assert_eq!(tokenizer.end_tokens(), [1, 2]);
+        assert_eq!(tokenizer.encode("<|im_end|>", Special::Parse).unwrap(), [2]);
+        assert_eq!(tokenizer.encode("<|im_end|>", Special::Plain).unwrap().len(), 10);
+        assert_eq!(tokenizer.decisions().iter().any(|decision| decision.what == "control token"), kind != 3);
+    }
+}
+
+/// Every family whose files were seen, by the end tokens that its chats have.
+#[test]
+fn families_end_their_turns() {
+    for (ends, eos) in [
+        // BitNet b1.58 2B4T and Llama 3 name the end of the text alone.
+        (["<|end_of_text|>", "<|eot_id|>"], 0),
+        // Falcon-E, Qwen, Bonsai, SmolLM.
+        (["<|im_end|>", "<|endoftext|>"], 0),
+        (["<end_of_turn>", "<eos>"], 1),
+        (["</s>", "<|im_end|>"], 0),
+        (["<｜end▁of▁sentence｜>", "<|EOT|>"], 0),
+    ] {
+        let mut vocabulary = byte_level(&[]);
+        for (id, spelling) in ends.iter().enumerate() {
+            vocabulary.tokens[id] = (*spelling).to_owned();
+            vocabulary.token_types[id] = 3;
+        }
+        vocabulary.bos = None;
+        vocabulary.eos = Some(eos);
+        let mut found = Tokenizer::new(vocabulary).unwrap().end_tokens().to_vec();
+        found.sort_unstable();
+        assert_eq!(found, [0, 1], "{ends:?}");
+    }
 }
 
 #[test]
@@ -198,7 +238,83 @@ fn unknown_kinds_are_refused_by_name() {
     let error = refused(Vocabulary { pre: Some("tekken".to_owned()), ..byte_level(&[]) });
     assert!(error.contains("\"tekken\" is not known") && error.contains("llama-bpe, llama3"), "{error}");
     for name in split::names() {
-        Tokenizer::new(Vocabulary { pre: Some(name.to_owned()), ..byte_level(&[]) }).unwrap();
+        let tokenizer = Tokenizer::new(Vocabulary { pre: Some(name.to_owned()), ..byte_level(&[]) }).unwrap();
+        for text in ["", "Don't  stop 12345\r\n\n 漢字かな…“é” ☃️ x", "\u{3000}，。 \t\n"] {
+            let ids = tokenizer.encode(text, Special::Plain).unwrap();
+            assert_eq!(tokenizer.decode(&ids).unwrap(), text, "{name}");
+        }
+    }
+}
+
+/// Words as the models' own pre-tokenizers cut them; expected by hand from their expressions.
+#[test]
+fn text_is_cut_where_the_models_cut_it() {
+    for (name, text, expected) in [
+        ("llama-bpe", "It's 12345 (ok)!\n\n  x", &["It", "'s", " ", "123", "45", " (", "ok", ")!\n\n", " ", " x"][..]),
+        ("qwen2", "a12 b", &["a", "1", "2", " b"]),
+        ("gpt-2", "It's 123  (ok)\n x", &["It", "'s", " 123", " ", " (", "ok", ")", "\n", " x"]),
+        ("smollm", "a 12", &["a", " ", "1", "2"]),
+        ("deepseek-coder", "def f(x):\n 12 我们", &["def", " f", "(", "x", "):", "\n", " ", "1", "2", " ", "我们"]),
+        ("deepseek-llm", "aé (b) 12\n  ", &["aé", " (", "b", ")", " ", "12", "\n", "  "]),
+        ("minicpm5", "a 1234", &["a", " ", "123", "4"]),
+        ("default", "a (b) 1234", &["a", " ", "(", "b", ")", " ", "123", "4"]),
+    ] {
+        let mut words = tokenizers::PreTokenizedString::from(text);
+        for step in split::PreTokenizer::named(name).unwrap().build().unwrap() {
+            step.pre_tokenize(&mut words).unwrap();
+        }
+        let words = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
+        let bytes = |word: &str| String::from_utf8(word.chars().filter_map(bytes::byte).collect()).unwrap();
+        let words: Vec<String> = words.iter().map(|(word, ..)| bytes(word)).collect();
+        assert_eq!(words, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_file_without_a_pre_tokenizer_is_known_by_its_tokens_or_refused() {
+    let unnamed = |architecture: &str, tokens: &[(usize, &str)], count: usize| {
+        let mut vocabulary = byte_level(&[]);
+        (vocabulary.pre, vocabulary.architecture) = (None, Some(architecture.to_owned()));
+        let size = vocabulary.tokens.len().max(count);
+        vocabulary.tokens.extend((vocabulary.tokens.len()..size).map(|id| format!("[{id}]")));
+        vocabulary.token_types.resize(size, 1);
+        for &(id, text) in tokens {
+            vocabulary.tokens[id] = text.to_owned();
+        }
+        Tokenizer::new(vocabulary).map(|tokenizer| decided(&tokenizer, "pre-tokenizer").value.clone())
+    };
+    assert_eq!(unnamed("bitnet-b1.58", &[], 0).unwrap(), "llama-bpe");
+    assert_eq!(unnamed("bitnet-25", &[], 0).unwrap(), "llama-bpe");
+    assert_eq!(unnamed("llama", &[(128_000, "<|begin_of_text|>")], 128_256).unwrap(), "llama-bpe");
+    assert_eq!(unnamed("llama", &[(151_644, "<|im_start|>")], 151_936).unwrap(), "qwen2");
+    assert_eq!(unnamed("llama", &[(0, "<|endoftext|>"), (1, "<|padding|>")], 50_277).unwrap(), "gpt-2");
+    assert_eq!(unnamed("llama", &[(50_256, "<|endoftext|>")], 50_257).unwrap(), "gpt-2");
+    let error = unnamed("llama", &[], 0).unwrap_err().to_string();
+    assert!(error.contains("tokenizer.ggml.pre") && error.contains("llama-bpe"), "{error}");
+}
+
+#[test]
+fn what_is_not_served_is_refused_and_what_is_not_known_told() {
+    let error = refused(Vocabulary { add_space_prefix: Some(true), ..byte_level(&[]) });
+    assert!(error.starts_with("tokenizer.ggml.add_space_prefix is set"), "{error}");
+    let tokenizer = Tokenizer::new(Vocabulary { others: vec!["novel".to_owned()], ..byte_level(&[]) }).unwrap();
+    assert_eq!(decided(&tokenizer, "tokenizer keys").value, "novel");
+}
+
+/// Gemma's way: no space before the text, and runs of spaces and line breaks as tokens of their own.
+#[test]
+fn user_defined_white_space_is_kept_whole() {
+    let mut vocabulary = sentence_piece(true, &["▁", "a", "▁a", "  ", "\n\n"]);
+    vocabulary.add_space_prefix = Some(false);
+    let last = vocabulary.tokens.len() - 2;
+    vocabulary.token_types[last..].fill(4);
+    let tokenizer = Tokenizer::new(vocabulary).unwrap();
+    for (text, expected) in
+        [("a  a", &["a", "  ", "a"][..]), (" a\n\na", &["▁a", "\n\n", "a"]), ("   a", &["  ", "▁a"])]
+    {
+        let ids = tokenizer.encode(text, Special::Plain).unwrap();
+        assert_eq!(texts(&tokenizer, &ids), expected);
+        assert_eq!(tokenizer.decode(&ids).unwrap(), text);
     }
 }
 

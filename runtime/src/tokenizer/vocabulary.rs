@@ -1,5 +1,5 @@
 use super::Error;
-use crate::gguf;
+use crate::gguf::{self, Value};
 
 /// The values of `tokenizer.ggml.model` that are known.
 pub(super) const MODELS: [&str; 2] = ["gpt2", "llama"];
@@ -8,6 +8,8 @@ pub(super) const MODELS: [&str; 2] = ["gpt2", "llama"];
 /// `None` or empty, as in the default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Vocabulary {
+    /// `general.architecture`: for some, it tells what a missing key means.
+    pub architecture: Option<String>,
     /// `model`: `gpt2` (byte-level BPE) or `llama` (SentencePiece).
     pub model: String,
     /// `pre`: how `gpt2` vocabularies cut text into words.
@@ -36,7 +38,55 @@ pub struct Vocabulary {
     pub add_eos: Option<bool>,
     /// `add_space_prefix`: whether `llama` vocabularies put a space before the text.
     pub add_space_prefix: Option<bool>,
+    /// Keys `tokenizer.ggml.*` that are not known.
+    pub others: Vec<String>,
 }
+
+/// Keys that, where they are set, change how text is read in a way that is not served.
+const REFUSED: [&str; 6] = [
+    "remove_extra_whitespaces",
+    "precompiled_charsmap",
+    "add_sep_token",
+    "normalizer.lowercase",
+    "normalizer.strip_accents",
+    "suppress_tokens",
+];
+
+/// Keys that are read, or name tokens that no text becomes by itself.
+const KNOWN: [&str; 32] = [
+    "model",
+    "pre",
+    "tokens",
+    "scores",
+    "token_type",
+    "merges",
+    "bos_token_id",
+    "eos_token_id",
+    "eot_token_id",
+    "eom_token_id",
+    "unknown_token_id",
+    "seperator_token_id",
+    "separator_token_id",
+    "padding_token_id",
+    "cls_token_id",
+    "mask_token_id",
+    "add_bos_token",
+    "add_eos_token",
+    "add_space_prefix",
+    "token_type_count",
+    "prefix_token_id",
+    "suffix_token_id",
+    "middle_token_id",
+    "fim_pre_token_id",
+    "fim_suf_token_id",
+    "fim_mid_token_id",
+    "fim_pad_token_id",
+    "fim_rep_token_id",
+    "fim_sep_token_id",
+    "bos_token_ids",
+    "eos_token_ids",
+    "vocab_size",
+];
 
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +114,7 @@ impl Vocabulary {
     /// Reads the keys of a GGUF file. The model and the tokens must be there; every key must have its type.
     pub fn from_gguf(file: &gguf::File) -> Result<Vocabulary, gguf::Error> {
         Ok(Vocabulary {
+            architecture: file.opt_str("general.architecture")?.map(str::to_owned),
             model: file.str("tokenizer.ggml.model")?.to_owned(),
             pre: file.opt_str("tokenizer.ggml.pre")?.map(str::to_owned),
             tokens: file.strings("tokenizer.ggml.tokens")?.iter().map(str::to_owned).collect(),
@@ -80,7 +131,29 @@ impl Vocabulary {
             add_bos: file.opt_bool("tokenizer.ggml.add_bos_token")?,
             add_eos: file.opt_bool("tokenizer.ggml.add_eos_token")?,
             add_space_prefix: file.opt_bool("tokenizer.ggml.add_space_prefix")?,
+            others: Self::keys(file)
+                .filter(|key| !KNOWN.contains(key) && !REFUSED.contains(key))
+                .map(str::to_owned)
+                .collect(),
         })
+    }
+
+    /// The keys of a file's tokenizer, without `tokenizer.ggml.`.
+    fn keys(file: &gguf::File) -> impl Iterator<Item = &str> {
+        file.metadata().iter().filter_map(|(key, _)| key.strip_prefix("tokenizer.ggml."))
+    }
+
+    /// Refuses a file with a key that would change the result and is not served.
+    pub(super) fn check_keys(file: &gguf::File) -> Result<(), Error> {
+        let set = |value: &Value| match value {
+            Value::Bool(set) => *set,
+            Value::Array(items) => !items.is_empty(),
+            _ => true,
+        };
+        let refused = file.metadata().iter().find(|(key, value)| {
+            key.strip_prefix("tokenizer.ggml.").is_some_and(|key| REFUSED.contains(&key)) && set(value)
+        });
+        refused.map_or(Ok(()), |(key, _)| Err(Error::Key(key.clone())))
     }
 
     /// Checks that the arrays fit together and that special ids are in range; gives each token's role.

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use serde_json::{Map, json};
+use tritune::chat::Template;
 use tritune::decision::Decision;
 use tritune::gguf::{Array, File, Kind, Tensor, Value};
 use tritune::kernels::Selection;
@@ -59,7 +60,13 @@ fn judge(file: &File, selection: &Selection) -> Verdict {
         Err(error) => obstacles.push(error.to_string()),
     }
     match Tokenizer::from_gguf(file) {
-        Ok(tokenizer) => decisions.extend(tokenizer.decisions().iter().cloned()),
+        Ok(tokenizer) => {
+            decisions.extend(tokenizer.decisions().iter().cloned());
+            // Without one a model still completes texts.
+            let none = |why: String| Decision { what: "chat template", value: "none".into(), why };
+            let template = Template::from_gguf(file, &tokenizer);
+            decisions.push(template.map_or_else(|error| none(error.to_string()), |found| found.decision().clone()));
+        }
         Err(error) => obstacles.push(error.to_string()),
     }
     decisions.extend(formats(file));

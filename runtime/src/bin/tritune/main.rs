@@ -1,8 +1,10 @@
 //! The command line: results on stdout, everything else on stderr; exit 0, 1 on a failure, 2 on wrong usage.
 
 mod bench;
+mod chat;
 mod engine;
 mod explain;
+mod generate;
 mod inspect;
 mod kernels;
 mod logits;
@@ -32,6 +34,7 @@ struct CommandLine {
 enum Verb {
     Inspect(inspect::Inspect),
     Run(run::Run),
+    Chat(chat::Chat),
     Logits(logits::Logits),
     Tokenize(tokenize::Tokenize),
     Perplexity(perplexity::Perplexity),
@@ -46,6 +49,7 @@ impl Verb {
         match self {
             Verb::Inspect(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
+            Verb::Chat(verb) => verb.run(),
             Verb::Logits(verb) => verb.run(),
             Verb::Tokenize(verb) => verb.run(),
             Verb::Perplexity(verb) => verb.run(),
