@@ -1,14 +1,15 @@
 //! `tritune logits`: the logits of every token, for comparing with other programs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use npyz::WriterBuilder;
 use tritune::model::{KvType, Session, SessionOptions};
 
 use crate::engine::{Engine, ModelFile, Threads, warn_beyond};
+use crate::side_file::SideFile;
 
 /// Write the logits of every token as a NumPy array, float32 [tokens, vocab]
 #[derive(clap::Args)]
@@ -58,33 +59,4 @@ impl Logits {
 pub(crate) fn ids(text: &str) -> Result<Vec<u32>> {
     let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
     words.map(|word| word.parse().map_err(|_| anyhow!("`{word}` is not a token id; ids are whole numbers"))).collect()
-}
-
-/// A file that takes its name only when it is whole: until then, and where writing fails, what had the name keeps it.
-struct SideFile<'a> {
-    file: File,
-    side: PathBuf,
-    path: &'a Path,
-}
-
-impl<'a> SideFile<'a> {
-    fn create(path: &'a Path) -> Result<Self> {
-        let mut side = path.as_os_str().to_owned();
-        side.push(format!(".{}.part", std::process::id()));
-        let side = PathBuf::from(side);
-        let file = File::create(&side).with_context(|| format!("cannot write {}", side.display()))?;
-        Ok(SideFile { file, side, path })
-    }
-
-    fn put_in_place(self) -> Result<()> {
-        self.file.sync_all().with_context(|| format!("cannot write {}", self.side.display()))?;
-        fs::rename(&self.side, self.path).with_context(|| format!("cannot write {}", self.path.display()))
-    }
-}
-
-impl Drop for SideFile<'_> {
-    fn drop(&mut self) {
-        // Once renamed, it is not there any more.
-        let _ = fs::remove_file(&self.side);
-    }
 }

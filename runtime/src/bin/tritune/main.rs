@@ -1,6 +1,7 @@
 //! The command line: results on stdout, everything else on stderr; exit 0, 1 on a failure, 2 on wrong usage.
 
 mod bench;
+mod convert;
 mod engine;
 mod explain;
 mod inspect;
@@ -8,6 +9,7 @@ mod kernels;
 mod logits;
 mod perplexity;
 mod run;
+mod side_file;
 mod tokenize;
 mod tune;
 
@@ -33,6 +35,7 @@ enum Verb {
     Tokenize(tokenize::Tokenize),
     Perplexity(perplexity::Perplexity),
     Bench(bench::Bench),
+    Convert(convert::Convert),
     Kernels(kernels::Kernels),
     Tune(tune::Tune),
 }
@@ -46,6 +49,7 @@ impl Verb {
             Verb::Tokenize(verb) => verb.run(),
             Verb::Perplexity(verb) => verb.run(),
             Verb::Bench(verb) => verb.run(),
+            Verb::Convert(verb) => verb.run(),
             Verb::Kernels(verb) => verb.run(),
             Verb::Tune(verb) => verb.run(),
         }
