@@ -2,6 +2,8 @@
 
 #[cfg(feature = "chat")]
 pub mod chat;
+#[cfg(feature = "convert")]
+pub mod convert;
 pub mod decision;
 pub mod gguf;
 pub mod kernels;

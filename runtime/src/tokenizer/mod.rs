@@ -24,6 +24,8 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{Model as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
 
 pub use error::Error;
+#[cfg(feature = "convert")]
+pub(crate) use split::pre_tokenizers;
 pub use stream::Stream;
 pub use vocabulary::Vocabulary;
 

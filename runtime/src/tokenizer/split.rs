@@ -11,12 +11,12 @@ use super::Error;
 
 /// What a value of `tokenizer.ggml.pre` stands for.
 #[derive(Debug)]
-pub(super) struct PreTokenizer {
+pub(crate) struct PreTokenizer {
     /// The values that mean this one; the first is its own name.
-    pub(super) names: &'static [&'static str],
+    pub(crate) names: &'static [&'static str],
     steps: &'static [Step],
     /// A word that is a token stays one, whatever the merges would make of it.
-    pub(super) ignore_merges: bool,
+    pub(crate) ignore_merges: bool,
     /// BOS goes before the text unless the file says otherwise (as in llama.cpp).
     pub(super) add_bos: bool,
 }
@@ -160,6 +160,12 @@ pub(super) fn names() -> Vec<&'static str> {
     PRE_TOKENIZERS.iter().flat_map(|known| known.names).copied().collect()
 }
 
+/// Every pre-tokenizer known.
+#[cfg(feature = "convert")]
+pub(crate) fn pre_tokenizers() -> impl Iterator<Item = &'static PreTokenizer> {
+    const { &PRE_TOKENIZERS }.iter()
+}
+
 impl PreTokenizer {
     pub(super) fn named(name: &str) -> Result<&'static PreTokenizer, Error> {
         let known = const { &PRE_TOKENIZERS }.iter().find(|known| known.names.contains(&name));
@@ -167,7 +173,7 @@ impl PreTokenizer {
     }
 
     /// The library's pre-tokenizers for the steps, in their order.
-    pub(super) fn build(&self) -> Result<Vec<PreTokenizerWrapper>, Error> {
+    pub(crate) fn build(&self) -> Result<Vec<PreTokenizerWrapper>, Error> {
         let build = |step: &Step| -> Result<PreTokenizerWrapper, Error> {
             Ok(match *step {
                 Step::Split(expression) => {

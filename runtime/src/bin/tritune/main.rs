@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod convert;
 mod engine;
 mod explain;
 mod generate;
@@ -40,6 +41,7 @@ enum Verb {
     Perplexity(perplexity::Perplexity),
     Quantize(quantize::Quantize),
     Bench(bench::Bench),
+    Convert(convert::Convert),
     Kernels(kernels::Kernels),
     Tune(tune::Tune),
 }
@@ -55,6 +57,7 @@ impl Verb {
             Verb::Perplexity(verb) => verb.run(),
             Verb::Quantize(verb) => verb.run(),
             Verb::Bench(verb) => verb.run(),
+            Verb::Convert(verb) => verb.run(),
             Verb::Kernels(verb) => verb.run(),
             Verb::Tune(verb) => verb.run(),
         }
