@@ -61,14 +61,14 @@ pub(crate) fn ids(text: &str) -> Result<Vec<u32>> {
 }
 
 /// A file that takes its name only when it is whole: until then, and where writing fails, what had the name keeps it.
-struct SideFile<'a> {
-    file: File,
+pub(crate) struct SideFile<'a> {
+    pub(crate) file: File,
     side: PathBuf,
     path: &'a Path,
 }
 
 impl<'a> SideFile<'a> {
-    fn create(path: &'a Path) -> Result<Self> {
+    pub(crate) fn create(path: &'a Path) -> Result<Self> {
         let mut side = path.as_os_str().to_owned();
         side.push(format!(".{}.part", std::process::id()));
         let side = PathBuf::from(side);
@@ -76,7 +76,7 @@ impl<'a> SideFile<'a> {
         Ok(SideFile { file, side, path })
     }
 
-    fn put_in_place(self) -> Result<()> {
+    pub(crate) fn put_in_place(self) -> Result<()> {
         self.file.sync_all().with_context(|| format!("cannot write {}", self.side.display()))?;
         fs::rename(&self.side, self.path).with_context(|| format!("cannot write {}", self.path.display()))
     }

@@ -1,6 +1,7 @@
 //! The command line: results on stdout, everything else on stderr; exit 0, 1 on a failure, 2 on wrong usage.
 
 mod bench;
+mod embed;
 mod engine;
 mod explain;
 mod inspect;
@@ -30,6 +31,7 @@ enum Verb {
     Inspect(inspect::Inspect),
     Run(run::Run),
     Logits(logits::Logits),
+    Embed(embed::Embed),
     Tokenize(tokenize::Tokenize),
     Perplexity(perplexity::Perplexity),
     Bench(bench::Bench),
@@ -43,6 +45,7 @@ impl Verb {
             Verb::Inspect(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Logits(verb) => verb.run(),
+            Verb::Embed(verb) => verb.run(),
             Verb::Tokenize(verb) => verb.run(),
             Verb::Perplexity(verb) => verb.run(),
             Verb::Bench(verb) => verb.run(),
