@@ -230,7 +230,7 @@ fn inspect_tells_decisions_and_obstacles() {
     assert_eq!(decision("activation").as_deref(), Some("\"relu²\""));
     assert!(stdout(&run(&["inspect", "--demo"])).contains("relu²"));
 
-    let Some(file) = shared::find("fixtures/qwen3-bonsai-q2_0.gguf") else { return };
+    let Some(file) = shared::find("vocab/ggml-vocab-falcon.gguf") else { return };
     assert!(stdout(&run(&["inspect", path(&file)])).contains("cannot be run"));
 }
 
