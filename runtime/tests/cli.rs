@@ -132,6 +132,43 @@ fn logits_are_written_whole_or_not_at_all() {
     assert_eq!(read().expect("an array"), [2, 2048]);
 }
 
+#[test]
+fn embeddings_are_of_text_or_tokens_and_by_models_made_for_them() {
+    let Some(folder) = shared::find("fixtures") else { return };
+    let embedder = folder.join("qwen3-embedding-i2_s.gguf");
+    let folder = tempfile::tempdir().expect("a folder");
+    let [tokens, out] = ["tokens.txt", "out.npy"].map(|name| folder.path().join(name));
+    let ids = stdout(&feed(&["tokenize", path(&embedder)], b"a text"));
+    std::fs::write(&tokens, &ids).expect("written");
+    let embed = |model: &[&str], what: &[&str]| {
+        let output = run(&[&["embed"][..], model, what, &["--out", path(&out)]].concat());
+        let npy = output.status.success().then(|| std::fs::read(&out).expect("written"));
+        (output, npy.map(|npy| npyz::NpyFile::new(&npy[..]).expect("an array").into_vec::<f32>().expect("floats")))
+    };
+    let (_, of_text) = embed(&[path(&embedder)], &["-p", "a text"]);
+    let (_, of_tokens) = embed(&[path(&embedder)], &["--tokens", path(&tokens)]);
+    let embedding = of_text.clone().expect("an embedding");
+    assert!(of_text == of_tokens && embedding.len() == 256);
+    assert!((embedding.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
+
+    std::fs::remove_file(&out).expect("removed");
+    assert!(refusal(&embed(&["--demo"], &["-p", "a text"]).0).contains("no `bitnet-b1.58.pooling_type`"));
+    assert_eq!(embed(&["--demo"], &[]).0.status.code(), Some(2));
+    let text = folder.path().join("text.txt");
+    std::fs::write(&text, "a text ".repeat(400)).expect("written");
+    for verb in [
+        &["run", path(&embedder), "-p", "a text"][..],
+        &["logits", path(&embedder), "--tokens", path(&tokens), "--out", path(&out)],
+        &["perplexity", path(&embedder), "-f", path(&text), "-c", "16"],
+        &["bench", path(&embedder), "-p", "4", "-n", "0", "-r", "1"],
+    ] {
+        let refusal = refusal(&run(verb));
+        assert!(refusal.contains("qwen3-embedding-i2_s.gguf") && refusal.contains("tritune embed"), "{refusal}");
+    }
+    assert!(!out.exists());
+    assert!(stdout(&run(&["inspect", path(&embedder)])).contains("pooling: last token"));
+}
+
 fn path(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
@@ -193,7 +230,7 @@ fn inspect_tells_decisions_and_obstacles() {
     assert_eq!(decision("activation").as_deref(), Some("\"relu²\""));
     assert!(stdout(&run(&["inspect", "--demo"])).contains("relu²"));
 
-    let Some(file) = shared::find("fixtures/qwen3-bonsai-q2_0.gguf") else { return };
+    let Some(file) = shared::find("vocab/ggml-vocab-falcon.gguf") else { return };
     assert!(stdout(&run(&["inspect", path(&file)])).contains("cannot be run"));
 }
 
@@ -419,7 +456,20 @@ fn what_cannot_be_done_exits_with_1() {
 #[test]
 fn help_documents_every_verb() {
     let help = stdout(&run(&["--help"]));
-    for verb in ["inspect", "run", "logits", "tokenize", "perplexity", "quantize", "bench", "kernels", "tune"] {
+    for verb in [
+        "inspect",
+        "run",
+        "chat",
+        "logits",
+        "embed",
+        "tokenize",
+        "perplexity",
+        "quantize",
+        "convert",
+        "bench",
+        "kernels",
+        "tune",
+    ] {
         assert!(help.contains(verb), "{verb}");
         assert!(stdout(&run(&[verb, "--help"])).contains("--help"));
     }

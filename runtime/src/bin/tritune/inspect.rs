@@ -52,9 +52,12 @@ fn judge(file: &File, selection: &Selection) -> Verdict {
             if let Err(error) = Weights::check(file, &config) {
                 obstacles.push(error.to_string());
             }
-            let head = if file.opt_tensor("output.weight").is_some() { "output.weight" } else { "token_embd.weight" };
-            let why =
-                if head == "output.weight" { "the file has it" } else { "no output.weight: tied to the embedding" };
+            let own = file.opt_tensor("output.weight").is_some();
+            let (head, why) = match (config.pooling, own) {
+                (Some(_), _) => ("none", "a model of embeddings needs none"),
+                (None, true) => ("output.weight", "the file has it"),
+                (None, false) => ("token_embd.weight", "no output.weight: tied to the embedding"),
+            };
             decisions.push(Decision { what: "head", value: head.into(), why: why.into() });
         }
         Err(error) => obstacles.push(error.to_string()),
@@ -102,7 +105,8 @@ fn formats(file: &File) -> Vec<Decision> {
 fn layouts(file: &File, selection: &Selection) -> Result<Vec<Decision>> {
     let mut shapes: Vec<(Kind, u64, u64)> = Vec::new();
     for tensor in file.tensors().iter().filter(|tensor| tensor.kind.is_ternary()) {
-        let shape = (tensor.kind, tensor.n(), tensor.k());
+        // A stack of matrices has a third dimension.
+        let shape = (tensor.kind, tensor.shape.get(1).copied().unwrap_or(1), tensor.k());
         if !shapes.contains(&shape) {
             shapes.push(shape);
         }

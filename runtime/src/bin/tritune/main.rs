@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod convert;
+mod embed;
 mod engine;
 mod explain;
 mod generate;
@@ -37,6 +38,7 @@ enum Verb {
     Run(run::Run),
     Chat(chat::Chat),
     Logits(logits::Logits),
+    Embed(embed::Embed),
     Tokenize(tokenize::Tokenize),
     Perplexity(perplexity::Perplexity),
     Quantize(quantize::Quantize),
@@ -53,6 +55,7 @@ impl Verb {
             Verb::Run(verb) => verb.run(),
             Verb::Chat(verb) => verb.run(),
             Verb::Logits(verb) => verb.run(),
+            Verb::Embed(verb) => verb.run(),
             Verb::Tokenize(verb) => verb.run(),
             Verb::Perplexity(verb) => verb.run(),
             Verb::Quantize(verb) => verb.run(),
