@@ -6,19 +6,25 @@
 
 mod cursor;
 mod data;
+mod download;
 mod error;
 mod file;
+mod folder;
 mod foreign;
 mod kind;
 mod metadata;
+mod purpose;
+mod split;
 mod value;
 mod writer;
 
 pub use data::Data;
 pub use error::Error;
 pub use file::{File, Tensor};
+pub use folder::Folder;
 pub use foreign::Foreign;
 pub use kind::{Format, Kind, ShapeError, Span};
+pub use purpose::Purpose;
 pub use value::{Array, Strings, Value};
 pub use writer::{Header, WriteError, Writer};
 
