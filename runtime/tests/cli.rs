@@ -173,14 +173,40 @@ fn path(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
+/// Asserts that a perplexity is told, and within half a percent of `expected`.
+#[track_caller]
+fn assert_perplexity(output: &Output, expected: f64) {
+    let line = stdout(output);
+    let value = line.strip_prefix("Final estimate: PPL = ").and_then(|rest| rest.split(' ').next());
+    let value: f64 = value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
+    assert!((value / expected - 1.0).abs() < 0.005, "{line}");
+}
+
 #[test]
 fn perplexity_is_the_published_one() {
     let Some(text) = shared::find("texts/austen-heldout.txt") else { return };
-    let output = run(&["perplexity", "--demo", "-f", path(&text), "-c", "256"]);
-    let line = stdout(&output);
-    let value = line.strip_prefix("Final estimate: PPL = ").and_then(|rest| rest.split(' ').next());
-    let value: f64 = value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
-    assert!((value / 34.11 - 1.0).abs() < 0.005, "{line}");
+    assert_perplexity(&run(&["perplexity", "--demo", "-f", path(&text), "-c", "256"]), 34.11);
+}
+
+#[test]
+fn perplexity_is_what_llama_cpp_measures() {
+    let (model, text) = ("models/SmolLM2-135M-Instruct.Q4_1.gguf", "texts/persuasion.txt");
+    let (Some(model), Some(text)) = (shared::find(model), shared::find(text)) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = folder.path().join("start.txt");
+    std::fs::write(&start, &std::fs::read(text).expect("read")[..20_000]).expect("written");
+    assert_perplexity(&run(&["perplexity", path(&model), "-f", path(&start), "-c", "512"]), 31.93);
+}
+
+#[test]
+fn perplexity_takes_spellings_of_control_tokens_for_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (text, file) = ("It was <|end_of_text|> a truth. ".repeat(20), folder.path().join("text"));
+    std::fs::write(&file, &text).expect("written");
+    let json = stdout(&run(&["perplexity", "--demo", "-f", path(&file), "-c", "32", "--json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let ids = stdout(&feed(&["tokenize", "--demo", "--no-special"], text.as_bytes()));
+    assert_eq!(json["tokens"], ids.split_whitespace().count());
 }
 
 #[test]

@@ -9,9 +9,15 @@ use tritune::kernels::{Cell, Force, Isa, KERNELS, Selection};
 use tritune::model::{KvType, Model, Session, SessionError, SessionOptions};
 use tritune::threads::Pool;
 
-/// All of architecture llama, bitnet, bitnet-b1.58.
-const FIXTURES: [&str; 5] =
-    ["bitnet-2b4t-i2_s", "bitnet-3b-i2_s-ragged", "llama-falcon3-i2_s", "llama-trilm-tq1_0", "llama-trilm-tq2_0"];
+/// All that predict tokens.
+const FIXTURES: [&str; 6] = [
+    "bitnet-2b4t-i2_s",
+    "bitnet-3b-i2_s-ragged",
+    "llama-falcon3-i2_s",
+    "llama-trilm-tq1_0",
+    "llama-trilm-tq2_0",
+    "qwen3-bonsai-q2_0",
+];
 
 /// How far logits may be from the expected ones. About 3e-7 is found: f32 against f64. One activation that is rounded to
 /// another int8 shows as about 1e-2, which a wider tolerance would let pass for inexact arithmetic.

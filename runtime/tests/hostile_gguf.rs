@@ -312,15 +312,30 @@ fn other_formats_are_recognised() {
     let of = |bytes: &[u8]| Raw(bytes.to_vec()).refusal();
     assert_says(&of(b""), &["not a GGUF file", "empty", "download it again"]);
     assert_says(&of(b"version https://git-lfs.github.com/spec/v1\noid"), &["git-lfs pointer", "git lfs pull"]);
-    assert_says(&of(b"PK\x03\x04rest"), &["zip archive", "PyTorch"]);
-    assert_says(&of(b"\x80\x02}q\x00"), &["pickle"]);
+    assert_says(&of(b"PK\x03\x04rest"), &["zip archive", "unpack"]);
+    let mut torch = b"PK\x03\x04".to_vec();
+    torch.extend([0; 22]);
+    torch.extend(*b"\x10\0\0\0archive/data.pkl");
+    assert_says(&of(&torch), &["PyTorch checkpoint", "`tritune convert"]);
+    assert_says(&of(b"\x80\x02}q\x00"), &["pickle", "`tritune convert"]);
+    assert_says(&of(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."), &["pickle"]);
     assert_says(&of(b"\x1f\x8b\x08\x00"), &["gzip", "unpack"]);
+    assert_says(&of(b"\x28\xb5\x2f\xfd\x04"), &["zstd", "unpack"]);
+    let mut tar = vec![b'a'; 257];
+    tar.extend(*b"ustar\x0000");
+    assert_says(&of(&tar), &["packed with tar", "unpack"]);
     assert_says(&of(b"lmgg\x01\0\0\0"), &["before GGUF", "newer version"]);
     assert_says(&of(b"tjgg\x03\0\0\0"), &["before GGUF"]);
-    assert_says(&of(b"\x40\0\0\0\0\0\0\0{\"__metadata__\":{}}"), &["safetensors", "convert it"]);
+    assert_says(&of(b"nsgg\x09\0\0\0"), &["session", "not a model"]);
+    assert_says(&of(b"\xe0\0\0\0\x13\0\0\0blk.0.attn_q.weight\0"), &["importance matrix", "not a model"]);
+    assert_says(&of(b"\x93NUMPY\x01\0"), &["NumPy"]);
+    assert_says(&of(b"\x40\0\0\0\0\0\0\0{\"__metadata__\":{}}"), &["safetensors", "`tritune convert"]);
+    assert_says(&of(b"{\n  \"architectures\": [\"LlamaForCausalLM\"]"), &["JSON", "`tritune convert"]);
+    assert_says(&of(b"Entry not found"), &["text that begins \"Entry not found\"", "login"]);
+    assert_says(&of(&[0; 100]), &["begins with zeros", "wait for the download"]);
     assert_says(&of(b"\n <!DOCTYPE html><html>"), &["web page", "download the file itself"]);
     assert_says(&of(b"GG"), &["starts with 47 47 00 00", "`GGUF`"]);
-    assert_says(&of(b"JFIF"), &["starts with 4a 46 49 46", "name a .gguf file"]);
+    assert_says(&of(b"\xff\xd8\xff\xe0JFIF"), &["starts with ff d8 ff e0", "name a .gguf file"]);
 }
 
 #[test]
@@ -348,6 +363,10 @@ fn counts_and_lengths_beyond_the_file() {
     assert_says(&Raw::new(3, 0, 1 << 40).refusal(), &["the number of metadata keys", "at most 4096"]);
     let name = Raw::new(3, 0, 1).u64(u64::MAX).data(100);
     assert_says(&name.refusal(), &["ends within the name of metadata key 0"]);
+    let name = Raw::new(3, 0, 1).str(&"k".repeat(257)).u32(0).u8(0);
+    assert_says(&name.refusal(), &["the length of the name of metadata key 0 is claimed to be 257; at most 256"]);
+    let name = Raw::new(3, 1, 0).tensor(&"t".repeat(257), &[8], 0, 0).data(32);
+    assert_says(&name.refusal(), &["the length of the name of tensor 0 is claimed to be 257"]);
     for (kind, len) in [(0, 1u64 << 40), (6, 1 << 61), (8, 1 << 20), (12, u64::MAX)] {
         let array = Raw::new(3, 0, 1).str("tokens").u32(9).u32(kind).u64(len).data(1000);
         assert_says(&array.refusal(), &["ends within the length of the value of `tokens`"]);
@@ -455,11 +474,11 @@ fn tensors_that_lie_wrong() {
     assert_says(&of([0, 128], 256), &["`a` needs 32 bytes", "`b`, starts 128 bytes after it", "gap"]);
     assert_says(
         &of([0, 32], 63),
-        &["truncated: tensor `b` needs bytes 128..160, the file has 159", "download it again"],
+        &["truncated: 1 of its 160 bytes are missing, from the tensor `b` on", "download it again"],
     );
     assert_says(&of([0, u64::MAX - 31], 64), &["`a` needs 32 bytes", "`b`, starts"]);
     let last = Raw::new(3, 1, 0).tensor("t", &[8], 0, u64::MAX - 31).data(64);
-    assert_says(&last.refusal(), &["truncated: tensor `t`"]);
+    assert_says(&last.refusal(), &["truncated: ", "from the tensor `t` on"]);
     let unknown = Raw::new(3, 1, 0).tensor("t", &[8], 143, 64).data(64);
-    assert_says(&unknown.refusal(), &["truncated: tensor `t`"]);
+    assert_says(&unknown.refusal(), &["truncated: ", "from the tensor `t` on"]);
 }

@@ -8,6 +8,8 @@ use super::value::{Array, Strings, Type, Value};
 
 /// Arrays in arrays in arrays: no known file has any of it.
 const MAX_DEPTH: u32 = 4;
+/// Bytes of a key or of a tensor's name: ggml has 64 for the latter. Longer ones would fill messages.
+const MAX_NAME: u64 = 256;
 /// Arrays inside arrays in one file: each costs some bytes more in memory than in the file.
 const MAX_INNER_ARRAYS: u64 = 1024;
 
@@ -80,6 +82,16 @@ impl<'a> Cursor<'a> {
         let at = self.at();
         let text = self.take(len, what)?;
         std::str::from_utf8(text).map_err(|_| Error::Text { path: self.path.into(), what: what.to_string(), at })
+    }
+
+    /// The name of a key or a tensor.
+    pub(super) fn name(&mut self, what: Arguments<'_>) -> Result<&'a str, Error> {
+        let name = self.str(what)?;
+        let (count, limit) = (name.len() as u64, MAX_NAME);
+        if count > limit {
+            return Err(Error::Limit { path: self.path.into(), what: format!("the length of {what}"), count, limit });
+        }
+        Ok(name)
     }
 
     fn bool(&mut self, what: Arguments<'_>) -> Result<bool, Error> {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::cursor::Cursor;
 use super::settle::settle;
 use super::value::Value;
-use super::{ALIGNMENT, ALIGNMENT_KEY, Data, Error, Foreign, I2sLayout, Kind, MAGIC, align, sane_alignment};
+use super::{
+    ALIGNMENT, ALIGNMENT_KEY, Data, Error, Folder, Foreign, I2sLayout, Kind, MAGIC, align, download, sane_alignment, split,
+};
 
 /// Most metadata keys read: known files have some dozens. Each costs about 60 bytes more in memory than in the file.
 const MAX_KEYS: u64 = 4096;
@@ -25,23 +27,31 @@ pub struct ReadOptions {
     pub i2s_layout: Option<I2sLayout>,
 }
 
-/// An open GGUF file whose structure has been checked. Clones share everything.
+/// An open GGUF file whose structure has been checked, or the parts of a split one as if they were one. Clones share
+/// everything.
 #[derive(Clone, Debug)]
 pub struct File(Arc<Contents>);
 
 #[derive(Clone, Debug)]
-struct Contents {
-    path: Box<Path>,
-    data: Data,
+pub(super) struct Contents {
+    /// One, or all parts of a split model, the first first.
+    pub(super) parts: Vec<Part>,
     options: ReadOptions,
     version: u32,
     alignment: u64,
-    metadata: Vec<(String, Value)>,
+    pub(super) metadata: Vec<(String, Value)>,
     /// Indices into `metadata`, by key.
     by_key: Vec<u32>,
-    tensors: Vec<Tensor>,
+    pub(super) tensors: Vec<Tensor>,
     /// Indices into `tensors`, by name.
     by_name: Vec<u32>,
+}
+
+/// One file.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) path: Box<Path>,
+    data: Data,
 }
 
 /// One tensor of a file.
@@ -53,7 +63,9 @@ pub struct Tensor {
     pub shape: Vec<u64>,
     /// The type of its elements.
     pub kind: Kind,
-    /// Where its bytes start, from the start of the file.
+    /// Which part of a split model it is in, from 0; 0 in a model of one file.
+    pub part: usize,
+    /// Where its bytes start, from the start of its file.
     pub offset: u64,
     /// How many bytes it has; for an unknown type, all up to the next tensor or the end of the file.
     pub bytes: u64,
@@ -77,16 +89,16 @@ impl Tensor {
 }
 
 impl File {
-    /// Opens and checks the file at `path`. Its weights stay on disk until they are touched.
+    /// Opens and checks the file at `path`, and with the first part of a split model, `NAME-00001-of-00003.gguf`, all
+    /// others. Its weights stay on disk until they are touched.
     pub fn open(path: impl AsRef<Path>) -> Result<File, Error> {
         File::open_with(path, ReadOptions::default())
     }
 
-    /// Opens and checks the file at `path`, of which `options` say what it does not.
+    /// The same, of which `options` say what it does not.
     pub fn open_with(path: impl AsRef<Path>, options: ReadOptions) -> Result<File, Error> {
-        let path = path.as_ref();
-        let data = Data::map(path).map_err(|source| Error::Io { path: path.into(), source })?;
-        File::parse(path, data, options)
+        let open = |path: &Path| Contents::open(path, options);
+        Ok(File(Arc::new(split::complete(open(path.as_ref())?, open)?)))
     }
 
     /// The same file, of which `options` say what it does not.
@@ -98,7 +110,8 @@ impl File {
         let kind = options.i2s_layout.unwrap_or_default().kind();
         for tensor in contents.tensors.iter_mut().filter(|tensor| tensor.kind.id() == kind.id()) {
             let Tensor { name, shape, .. } = &tensor;
-            let refuse = |source| Error::Shape { path: self.path().into(), tensor: name.clone(), shape: shape.clone(), source };
+            let path = self.path_of(tensor).into();
+            let refuse = |source| Error::Shape { path, tensor: name.clone(), shape: shape.clone(), source };
             kind.bytes(shape).map_err(refuse)?;
             tensor.kind = kind;
         }
@@ -107,17 +120,19 @@ impl File {
 
     /// Checks a file that is in memory already; `name` stands for its path in messages.
     pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>) -> Result<File, Error> {
-        File::parse(name.as_ref(), Data::owned(bytes), ReadOptions::default())
+        let contents = Contents::parse(name.as_ref(), Data::owned(bytes), ReadOptions::default())?;
+        Ok(File(Arc::new(contents)))
     }
 
     /// Checks a file that is part of the program; `name` stands for its path in messages.
     pub fn from_static(name: impl AsRef<Path>, bytes: &'static [u8]) -> Result<File, Error> {
-        File::parse(name.as_ref(), Data::fixed(bytes), ReadOptions::default())
+        let contents = Contents::parse(name.as_ref(), Data::fixed(bytes), ReadOptions::default())?;
+        Ok(File(Arc::new(contents)))
     }
 
-    /// Where the file is, or the name that it was given.
+    /// Where the file is, or the name that it was given; of a split model, where the first part is.
     pub fn path(&self) -> &Path {
-        &self.0.path
+        self.0.path()
     }
 
     /// What was said of the file when it was opened.
@@ -125,9 +140,22 @@ impl File {
         self.0.options
     }
 
-    /// Bytes of the whole file.
+    /// Where each part is; of a model that is not split, the one file.
+    pub fn parts(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.0.parts.iter().map(|part| &*part.path)
+    }
+
+    /// Where the file is that has a tensor of this model.
+    ///
+    /// # Panics
+    /// May panic if the tensor is of another model.
+    pub fn path_of(&self, tensor: &Tensor) -> &Path {
+        &self.0.parts[tensor.part].path
+    }
+
+    /// Bytes of the whole file, of all parts together.
     pub fn bytes(&self) -> u64 {
-        self.0.data.len() as u64
+        self.0.parts.iter().map(|part| part.data.len() as u64).sum()
     }
 
     /// The format's version: 2 or 3.
@@ -147,8 +175,7 @@ impl File {
 
     /// The value of `key`, where there is one.
     pub fn value(&self, key: &str) -> Option<&Value> {
-        let Contents { metadata, by_key, .. } = &*self.0;
-        find(by_key, key, |index| &metadata[index].0).map(|index| &metadata[index].1)
+        self.0.value(key)
     }
 
     /// All tensors, in the order of the file.
@@ -183,10 +210,34 @@ impl File {
     /// # Panics
     /// May panic if the tensor is of another file.
     pub fn data(&self, tensor: &Tensor) -> Data {
-        self.0.data.slice(tensor.offset as usize..(tensor.offset + tensor.bytes) as usize)
+        self.0.parts[tensor.part].data.slice(tensor.offset as usize..(tensor.offset + tensor.bytes) as usize)
+    }
+}
+
+impl Contents {
+    /// Opens and checks one file.
+    pub(super) fn open(path: &Path, options: ReadOptions) -> Result<Contents, Error> {
+        if path.is_dir() {
+            return Err(Error::Folder { path: path.into(), found: Folder::recognise(path) });
+        }
+        if let Some(control) = download::control_file(path) {
+            return Err(Error::Unfinished { path: path.into(), control });
+        }
+        let data = Data::map(path).map_err(|source| Error::Io { path: path.into(), source })?;
+        Contents::parse(path, data, options)
     }
 
-    fn parse(path: &Path, data: Data, options: ReadOptions) -> Result<File, Error> {
+    pub(super) fn path(&self) -> &Path {
+        &self.parts[0].path
+    }
+
+    /// The value of `key`, where there is one.
+    pub(super) fn value(&self, key: &str) -> Option<&Value> {
+        let Contents { metadata, by_key, .. } = self;
+        find(by_key, key, |index| &metadata[index].0).map(|index| &metadata[index].1)
+    }
+
+    fn parse(path: &Path, data: Data, options: ReadOptions) -> Result<Contents, Error> {
         if !data.starts_with(&MAGIC) {
             return Err(Error::Foreign { path: path.into(), found: Foreign::recognise(&data) });
         }
@@ -202,11 +253,6 @@ impl File {
         let keys = cursor.count(LEAST_KEY, MAX_KEYS, format_args!("the number of metadata keys"))?;
 
         let metadata = read_metadata(&mut cursor, keys)?;
-        let by_key = index(metadata.len(), |index| &metadata[index].0).map_err(|name| Error::Duplicate {
-            path: path.into(),
-            what: "metadata key",
-            name,
-        })?;
         let alignment = match metadata.iter().find(|(key, _)| key == ALIGNMENT_KEY) {
             None => ALIGNMENT,
             Some((key, value)) => super::metadata::read(path, key, value)?,
@@ -215,24 +261,32 @@ impl File {
             return Err(Error::Alignment { path: path.into(), alignment });
         }
 
-        let mut tensors = read_tensors(path, &mut cursor, tensors, options)?;
-        let by_name = index(tensors.len(), |index| &tensors[index].name).map_err(|name| Error::Duplicate {
-            path: path.into(),
-            what: "tensor",
-            name,
-        })?;
-        part_scales(&mut tensors, &by_name);
-        place(path, &mut tensors, cursor.at(), alignment, data.len() as u64)?;
+        let tensors = read_tensors(path, &mut cursor, tensors, options)?;
+        let (header, len) = (cursor.at(), data.len() as u64);
+        let parts = vec![Part { path: path.into(), data }];
+        let (by_key, by_name) = (Vec::new(), Vec::new());
+        let contents = Contents { parts, options, version, alignment, metadata, by_key, tensors, by_name };
+        let mut contents = contents.indexed()?;
+        part_scales(&mut contents.tensors, &contents.by_name);
+        place(path, &mut contents.tensors, header, alignment, len)?;
+        Ok(contents)
+    }
 
-        let path = path.into();
-        Ok(File(Arc::new(Contents { path, data, options, version, alignment, metadata, by_key, tensors, by_name })))
+    /// The same, with its keys and tensors in order of their names.
+    pub(super) fn indexed(mut self) -> Result<Contents, Error> {
+        let Contents { metadata, tensors, .. } = &self;
+        let twice = |what, name| Error::Duplicate { path: self.path().into(), what, name };
+        let by_key = index(metadata.len(), |index| &metadata[index].0).map_err(|name| twice("metadata key", name))?;
+        let by_name = index(tensors.len(), |index| &tensors[index].name).map_err(|name| twice("tensor", name))?;
+        (self.by_key, self.by_name) = (by_key, by_name);
+        Ok(self)
     }
 }
 
 fn read_metadata(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<(String, Value)>, Error> {
     let mut metadata = Vec::with_capacity(count);
     for index in 0..count {
-        let key = cursor.str(format_args!("the name of metadata key {index}"))?;
+        let key = cursor.name(format_args!("the name of metadata key {index}"))?;
         let value = cursor.value(format_args!("the value of `{key}`"))?;
         metadata.push((key.into(), value));
     }
@@ -248,7 +302,7 @@ fn read_tensors(
 ) -> Result<Vec<Tensor>, Error> {
     let mut tensors = Vec::with_capacity(count);
     for index in 0..count {
-        let name = cursor.str(format_args!("the name of tensor {index}"))?;
+        let name = cursor.name(format_args!("the name of tensor {index}"))?;
         let refuse = |shape, source| Error::Shape { path: path.into(), tensor: name.into(), shape, source };
         let dimensions = cursor.u32(format_args!("the dimensions of tensor `{name}`"))?;
         if dimensions > 4 {
@@ -271,7 +325,7 @@ fn read_tensors(
             Ok(bytes) => bytes.unwrap_or(0),
             Err(source) => return Err(refuse(shape, source)),
         };
-        tensors.push(Tensor { name: name.into(), shape, kind, offset, bytes });
+        tensors.push(Tensor { name: name.into(), shape, kind, part: 0, offset, bytes });
     }
     Ok(tensors)
 }
@@ -314,14 +368,17 @@ fn place(path: &Path, tensors: &mut [Tensor], header: u64, alignment: u64, len: 
 
     for (position, &index) in order.iter().enumerate() {
         let next = order.get(position + 1).map(|&next| &tensors[next as usize]);
-        let Tensor { name, kind, offset, bytes, .. } = &tensors[index as usize];
+        let tensor = &tensors[index as usize];
+        let Tensor { name, kind, offset, bytes, .. } = tensor;
         let room = next.map_or(len, |next| next.offset).saturating_sub(*offset);
         let known = kind.format().is_some();
         let need = if known { *bytes } else { room.max(1) };
-        let end = offset.saturating_add(need);
-        if end > len {
-            let (tensor, start) = (name.clone(), *offset);
-            return Err(Error::Truncated { path: path.into(), tensor, start, end, len });
+        if offset.saturating_add(need) > len {
+            // The last one tells how long the file should be; of an unknown type, at least.
+            let last = order.last().map_or(tensor, |&last| &tensors[last as usize]);
+            let whole = last.offset.saturating_add(last.bytes.max(1));
+            let (path, tensor) = (path.into(), name.clone());
+            return Err(Error::Truncated { path, tensor, whole: whole.max(len + 1), len });
         }
         if let Some(next) = next
             && (room < need || known && align(need, alignment) != Some(room))

@@ -61,6 +61,8 @@ impl Model {
         pool: Pool,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Model, Error> {
+        file.check_model()?;
+        file.check_filled()?;
         let config = Config::read(file)?;
         let weights = Weights::load(file, &config, selection, &pool, progress)?;
         Ok(Model { path: file.path().into(), config, weights, pool })

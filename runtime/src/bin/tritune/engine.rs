@@ -46,8 +46,15 @@ impl Reading {
 }
 
 impl ModelFile {
-    /// Opens and checks it.
+    /// Opens and checks it; a file that holds something other than a model is refused.
     pub(crate) fn open(&self) -> Result<File> {
+        let file = self.open_any()?;
+        file.check_model()?;
+        Ok(file)
+    }
+
+    /// Opens and checks it, whatever it is for.
+    pub(crate) fn open_any(&self) -> Result<File> {
         Ok(match &self.path {
             Some(path) => File::open_with(path, self.reading.options())?,
             None => File::from_static("austen-5m-i2_s.gguf (built in)", DEMO)?.with_options(self.reading.options())?,

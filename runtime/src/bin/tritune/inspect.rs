@@ -8,7 +8,7 @@ use tritune::chat::Template;
 use tritune::decision::Decision;
 use tritune::gguf::{Array, File, Kind, Tensor, Value};
 use tritune::kernels::Selection;
-use tritune::model::{Config, Weights};
+use tritune::model::{Config, ConfigError, Weights};
 use tritune::tokenizer::Tokenizer;
 
 use crate::engine::{ModelFile, Policy, Threads};
@@ -36,7 +36,7 @@ struct Verdict {
 
 impl Inspect {
     pub(crate) fn run(self) -> Result<()> {
-        let file = self.model.open()?;
+        let file = self.model.open_any()?;
         let selection = self.policy.selection(self.threads.count())?;
         let verdict = judge(&file, &selection);
         let out = io::stdout().lock();
@@ -46,7 +46,12 @@ impl Inspect {
 
 fn judge(file: &File, selection: &Selection) -> Verdict {
     let (mut decisions, mut obstacles) = (Vec::new(), Vec::new());
-    match Config::read(file) {
+    if file.parts().len() > 1 {
+        let value = format!("{}, as one model", file.parts().len());
+        decisions.push(Decision { what: "parts", value, why: "split.count".into() });
+    }
+    obstacles.extend(file.check_filled().err().map(|error| error.to_string()));
+    match file.check_model().map_err(ConfigError::from).and_then(|()| Config::read(file)) {
         Ok(config) => {
             decisions.extend(config.decisions.iter().cloned());
             if let Err(error) = Weights::check(file, &config) {
