@@ -44,7 +44,7 @@ fn weights(kind: Kind, n: usize, k: usize, rng: &mut SmallRng) -> Vec<u8> {
 }
 
 /// The types that weights may have.
-pub const KINDS: [Kind; 16] = [
+pub const KINDS: [Kind; 22] = [
     Kind::F32,
     Kind::F16,
     Kind::BF16,
@@ -61,6 +61,12 @@ pub const KINDS: [Kind; 16] = [
     Kind::TQ1_0,
     Kind::TQ2_0,
     Kind::I2_S,
+    Kind::Q2_0,
+    Kind::Q2_0_G128,
+    Kind::PQ2_0,
+    Kind::IQ1_BN,
+    Kind::IQ2_BN,
+    Kind::IQ2_BN_R4,
 ];
 
 /// A byte-level vocabulary of letters and a few merges.
