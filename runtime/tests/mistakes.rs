@@ -167,7 +167,11 @@ fn vocabularies_tokenize_and_do_not_run() {
 fn architectures_that_cannot_be_run() {
     let mut header = Header::new();
     for (key, value) in File::from_static("demo", DEMO).expect("sound").metadata() {
-        if key == "general.architecture" { header.set(key, "mamba") } else { header.set(key, value.clone()) };
+        if key == "general.architecture" {
+            header.set(key, "mamba")
+        } else {
+            header.set(key, value.clone())
+        };
     }
     header.tensor("a", &[8], Kind::F32).expect("a shape");
     let mut writer = Writer::new(Vec::new(), header).expect("a header");

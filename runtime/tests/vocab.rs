@@ -199,7 +199,8 @@ fn specials() -> &'static [(&'static Tokenizer, Vec<u32>)] {
     static FOUND: OnceLock<Vec<(&Tokenizer, Vec<u32>)>> = OnceLock::new();
     FOUND.get_or_init(|| {
         let found = gpt_2_kinds().iter().chain(sentence_piece()).map(|tokenizer| {
-            let special = |id: &u32| tokenizer.token_text(*id).is_some_and(|text| tokenizer.special_id(text) == Some(*id));
+            let special =
+                |id: &u32| tokenizer.token_text(*id).is_some_and(|text| tokenizer.special_id(text) == Some(*id));
             (tokenizer, (0..tokenizer.vocab_size() as u32).filter(special).collect())
         });
         found.filter(|(_, specials): &(_, Vec<u32>)| !specials.is_empty()).collect()

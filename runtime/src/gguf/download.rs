@@ -66,10 +66,8 @@ impl File {
     /// # Errors
     /// Names the first such tensor.
     pub fn check_filled(&self) -> Result<(), Error> {
-        let refuse = |tensor: &Tensor| Error::Unfilled {
-            path: self.path_of(tensor).into(),
-            tensor: tensor.name.clone(),
-        };
+        let refuse =
+            |tensor: &Tensor| Error::Unfilled { path: self.path_of(tensor).into(), tensor: tensor.name.clone() };
         for tensor in self.tensors().iter().filter(|tensor| tensor.kind.is_ternary()) {
             if self.data(tensor).last_chunk() == Some(&[0; ROOM]) {
                 return Err(refuse(tensor));

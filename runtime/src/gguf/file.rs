@@ -7,7 +7,8 @@ use super::cursor::Cursor;
 use super::settle::settle;
 use super::value::Value;
 use super::{
-    ALIGNMENT, ALIGNMENT_KEY, Data, Error, Folder, Foreign, I2sLayout, Kind, MAGIC, align, download, sane_alignment, split,
+    ALIGNMENT, ALIGNMENT_KEY, Data, Error, Folder, Foreign, I2sLayout, Kind, MAGIC, align, download, sane_alignment,
+    split,
 };
 
 /// Most metadata keys read: known files have some dozens. Each costs about 60 bytes more in memory than in the file.

@@ -31,11 +31,9 @@ impl Place {
     /// The place of a file among its parts; `None` where it is a whole model.
     fn read(contents: &Contents) -> Result<Option<Place>, Error> {
         let path = contents.path();
-        let optional =
-            |key: &str| contents.value(key).map(|value| metadata::read::<u64>(path, key, value)).transpose();
-        let required = |key: &str| {
-            optional(key)?.ok_or_else(|| Error::MissingKey { path: path.into(), key: key.into() })
-        };
+        let optional = |key: &str| contents.value(key).map(|value| metadata::read::<u64>(path, key, value)).transpose();
+        let required =
+            |key: &str| optional(key)?.ok_or_else(|| Error::MissingKey { path: path.into(), key: key.into() });
         // gguf-split leaves a count of 0 in what it has merged.
         let Some(count) = optional(COUNT)?.filter(|count| *count > 1) else { return Ok(None) };
         if count > MAX_PARTS {
@@ -57,10 +55,7 @@ fn ending(number: u64, count: u64) -> String {
 }
 
 /// The whole model of which `first` may be only the first part: finds the other parts by name, and has `open` open them.
-pub(super) fn complete(
-    first: Contents,
-    open: impl Fn(&Path) -> Result<Contents, Error>,
-) -> Result<Contents, Error> {
+pub(super) fn complete(first: Contents, open: impl Fn(&Path) -> Result<Contents, Error>) -> Result<Contents, Error> {
     let Some(place) = Place::read(&first)? else { return Ok(first) };
     let Place { number, count, .. } = place;
     let path = first.path().to_owned();
@@ -102,7 +97,8 @@ fn check(first: &Contents, part: &Contents, place: Place) -> Result<(), Error> {
         let found = part.value(key);
         let number = found.map(|value| metadata::read::<u64>(part.path(), key, value)).transpose()?;
         if number != Some(due) {
-            let expected = if key == NUMBER { format!("its place is {due}, counted from 0,") } else { format!("{due}") };
+            let expected =
+                if key == NUMBER { format!("its place is {due}, counted from 0,") } else { format!("{due}") };
             return refuse(key, shown(found), expected);
         }
     }

@@ -49,7 +49,7 @@ fn rope_of_long_contexts_is_carried_over() {
     assert_eq!(yarn.u32("llama.rope.scaling.original_context_length").unwrap(), 32);
     assert_eq!(yarn.f32("llama.rope.scaling.yarn_beta_fast").unwrap(), 16.0);
     let long = json!({ "rope_type": "longrope", "original_max_position_embeddings": 32,
-                       "long_factor": [2.0; HEAD / 2], "short_factor": [1.0; HEAD / 2] });
+                       "long_factor": vec![2.0; HEAD / 2], "short_factor": vec![1.0; HEAD / 2] });
     let long = converted(with(long).save().path());
     assert!(long.opt_tensor("rope_factors_long.weight").is_some());
     let magnitude = (1.0 + 4f64.ln() / 32f64.ln()).sqrt() as f32;

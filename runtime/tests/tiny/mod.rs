@@ -94,7 +94,8 @@ fn sentence_piece(header: &mut Header) -> u64 {
         tokens.push(token);
     }
     let len = tokens.len();
-    let types: Vec<i32> = (0..len).map(|id| [2, 3, 3].get(id).copied().unwrap_or(if id < 259 { 6 } else { 1 })).collect();
+    let types: Vec<i32> =
+        (0..len).map(|id| [2, 3, 3].get(id).copied().unwrap_or(if id < 259 { 6 } else { 1 })).collect();
     header.set("tokenizer.ggml.model", "llama").set("tokenizer.ggml.tokens", tokens);
     header.set("tokenizer.ggml.scores", (0..len).map(|id| -(id as f32)).collect::<Vec<f32>>());
     header.set("tokenizer.ggml.token_type", types);
