@@ -72,7 +72,7 @@ fn clamped_silu(gate: &[f32], up: &[f32], limit: f32, out: &mut [f32]) -> bool {
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 fn gelu(gate: &[f32], up: &[f32], out: &mut [f32]) -> bool {
     /// 2 · √(2/π): (1 + tanh(u)) / 2 is sigmoid(2u), which loses nothing where tanh is near −1.
-    const TWICE: f32 = 1.595_769_1;
+    const TWICE: f32 = 1.595_769;
     let mut finite = true;
     for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
         let u = TWICE * gate * (1.0 + 0.044_715 * gate * gate);

@@ -212,7 +212,8 @@ impl Forward {
                     mixture.add(pool, index, expert, *activation, &self.x, gate, up, branch, place)?;
                 }
             }
-            FeedForward::Dense(Gated { gate: gates, up: ups, down }) => {
+            FeedForward::Dense(network) => {
+                let Gated { gate: gates, up: ups, down } = &**network;
                 let width = config.feed_forward;
                 let outputs = [(gates, &mut gate[..m * width]), (ups, &mut up[..m * width])];
                 let place = || at("the feed-forward input");

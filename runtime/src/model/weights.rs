@@ -80,11 +80,11 @@ pub struct Layer {
 #[derive(Debug)]
 pub enum FeedForward {
     /// One for all tokens.
-    Dense(Gated),
+    Dense(Box<Gated>),
     /// Several, of which each token uses a few.
     Mixture {
         /// Row to a score for each expert.
-        router: Projection,
+        router: Box<Projection>,
         /// `[experts]`
         experts: Vec<Gated>,
         /// Experts of a token.
@@ -469,13 +469,13 @@ impl Ready<'_> {
 
     fn feed_forward(&mut self, config: &Config, layer: usize) -> Result<FeedForward, WeightsError> {
         let Some(Experts { used, .. }) = config.experts else {
-            return Ok(FeedForward::Dense(Gated {
+            return Ok(FeedForward::Dense(Box::new(Gated {
                 gate: self.projection(config, layer, "ffn_gate")?,
                 up: self.projection(config, layer, "ffn_up")?,
                 down: self.projection(config, layer, "ffn_down")?,
-            }));
+            })));
         };
-        let router = self.projection(config, layer, "ffn_gate_inp")?;
+        let router = Box::new(self.projection(config, layer, "ffn_gate_inp")?);
         let mut stack = |matrix: &str| self.stack(&format!("blk.{layer}.{matrix}_exps.weight"));
         let (gates, ups, downs) = (stack("ffn_gate")?, stack("ffn_up")?, stack("ffn_down")?);
         let experts = gates.into_iter().zip(ups).zip(downs).map(|((gate, up), down)| {

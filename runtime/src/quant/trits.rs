@@ -362,9 +362,9 @@ mod tests {
         match kind {
             Kind::I2_S | Kind::I2_S_ARM64 => matches!(scales, Scales::Tensor(_)),
             Kind::IQ1_BN | Kind::IQ2_BN | Kind::IQ2_BN_R4 => !matches!(scales, Scales::Block { .. }),
-            Kind::TQ1_0 | Kind::TQ2_0 => size % 256 == 0,
+            Kind::TQ1_0 | Kind::TQ2_0 => size.is_multiple_of(256),
             Kind::Q2_0 => true,
-            _ => size % 128 == 0,
+            _ => size.is_multiple_of(128),
         }
     }
 
