@@ -39,8 +39,8 @@ struct Spec {
     stretch: Stretch,
     /// Cosine and sine are multiplied by this.
     magnitude: f64,
-    /// Layers that see only the latest tokens: how many, which layers, rope's base there, and whether it is stretched.
-    window: Option<(usize, fn(usize) -> bool, f64, bool)>,
+    /// Layers that see only the latest tokens.
+    window: Option<Window>,
     /// Layers that see all tokens tell positions apart.
     rope_of_whole: bool,
     query_scale: f64,
@@ -53,6 +53,9 @@ struct Spec {
     /// How many experts, and how many a token uses.
     experts: Option<(usize, usize)>,
 }
+
+/// How many tokens, which layers, rope's base there, and whether it is stretched.
+type Window = (usize, fn(usize) -> bool, f64, bool);
 
 #[derive(Clone)]
 enum Stretch {

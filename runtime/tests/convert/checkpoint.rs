@@ -33,11 +33,13 @@ pub(crate) enum Stored {
     Zeros(usize),
 }
 
+/// A tensor: name, shape with the outermost dimension first, elements.
+pub(crate) type Named = (String, Vec<usize>, Stored);
+
 /// A folder with a model.
 pub(crate) struct Checkpoint {
     pub(crate) config: Value,
-    /// Name, shape with the outermost dimension first, elements.
-    pub(crate) tensors: Vec<(String, Vec<usize>, Stored)>,
+    pub(crate) tensors: Vec<Named>,
     /// Other files.
     pub(crate) files: Vec<(&'static str, String)>,
 }
@@ -73,7 +75,7 @@ impl Checkpoint {
         folder
     }
 
-    pub(crate) fn tensor(&mut self, name: &str) -> &mut (String, Vec<usize>, Stored) {
+    pub(crate) fn tensor(&mut self, name: &str) -> &mut Named {
         self.tensors.iter_mut().find(|(known, ..)| known == name).unwrap_or_else(|| panic!("no {name}"))
     }
 
@@ -94,7 +96,7 @@ impl Checkpoint {
     }
 }
 
-pub(crate) fn save_tensors(path: &Path, tensors: &[(String, Vec<usize>, Stored)]) {
+pub(crate) fn save_tensors(path: &Path, tensors: &[Named]) {
     let bytes: Vec<(Dtype, Vec<u8>)> = tensors.iter().map(|(.., stored)| bytes_of(stored)).collect();
     let views = tensors.iter().zip(&bytes).map(|((name, shape, _), (dtype, bytes))| {
         (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
@@ -279,14 +281,7 @@ pub(crate) fn pair(names: &Names, matrices: Matrices, tied: bool, tokenizer: &Sp
 }
 
 /// The tensors of a matrix.
-pub(crate) fn stored(
-    name: &str,
-    n: usize,
-    k: usize,
-    codes: &[u8],
-    scale: f32,
-    matrices: Matrices,
-) -> Vec<(String, Vec<usize>, Stored)> {
+pub(crate) fn stored(name: &str, n: usize, k: usize, codes: &[u8], scale: f32, matrices: Matrices) -> Vec<Named> {
     let weight = format!("{name}.weight");
     match matrices {
         Matrices::Packed(convention) => {

@@ -33,7 +33,7 @@ fn the_program_reports_and_overwrites_nothing_unasked() {
     ] {
         assert!(report.contains(line), "{line}: {report}");
     }
-    assert_eq!(files(place.path()), [out.clone()]);
+    assert_eq!(files(place.path()), std::slice::from_ref(&out));
     let said = stdout(&run(&["inspect", text(&out), "--json"]));
     assert!(said.contains("\"runnable\": true"), "{said}");
 

@@ -52,14 +52,13 @@ fn what_is_no_such_model_is_refused_by_name() {
         assert!(error.contains(why), "{key}: {error}");
     }
 
-    let spoilt = |name: &str, change: &dyn Fn(&mut (String, Vec<usize>, Stored))| {
+    let spoilt = |name: &str, change: &dyn Fn(&mut Named)| {
         let mut checkpoint = base();
         change(checkpoint.tensor(name));
         refusal(&checkpoint)
     };
     let scale = "model.layers.0.self_attn.v_proj.weight_scale";
-    let float =
-        |value: f32| move |tensor: &mut (String, Vec<usize>, Stored)| tensor.2 = Stored::Float(Dtype::F32, vec![value]);
+    let float = |value: f32| move |tensor: &mut Named| tensor.2 = Stored::Float(Dtype::F32, vec![value]);
     assert!(spoilt(scale, &float(f32::NAN)).contains("has NaN as element 0"));
     assert!(spoilt(scale, &float(0.0)).contains("is 0, but must be a number above 0"));
     assert!(spoilt(scale, &float(-1.0)).contains("is -1, but must be a number above 0"));
