@@ -75,9 +75,9 @@ fn render_within(
         let template = environment.template_from_str(&source).map_err(syntax)?;
         let messages = messages
             .into_iter()
-            .map(|(role, content)| Value::from_iter([("role", Value::from(role)), ("content", Value::from(content))]));
+            .map(|(role, content)| Value::from_pairs([("role", Value::from(role)), ("content", Value::from(content))]));
         let messages = ("messages".to_owned(), Value::from(messages.collect::<Vec<_>>()));
-        let variables: Value = variables.into_iter().chain([messages]).collect();
+        let variables = Value::from_pairs(variables.into_iter().chain([messages]));
         template.render(variables).map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => Failure::Endless,
             _ => Failure::Render(told(&error)),

@@ -3,14 +3,17 @@
 //! A namespace is the one value of Jinja that can be changed, so that it could be put into itself; whatever walks such a
 //! value never ends. Templates only ever set one, and set and get what is in it; anything else is refused.
 
-/// Checks that every `namespace(…)` of a template is set to a name, and each such name followed by `.`, `[` or `=`.
+use std::iter;
+
+/// Checks that every `namespace(…)` of a template is all that a name is set to, and each such name followed by `.`, `[` or
+/// `=`.
 pub(super) fn check(source: &str) -> Result<(), String> {
     let words = words(source);
     let mut names = Vec::new();
     for (at, word) in words.iter().enumerate() {
-        if word.text == "namespace" && word.next == Some('(') {
+        if word.text == "namespace" && word.next() == Some('(') {
             match at.checked_sub(2).map(|start| (&words[start], &words[start + 1])) {
-                Some((set, name)) if set.text == "set" && name.next == Some('=') && !name.member => {
+                Some((set, name)) if set.text == "set" && name.before != '.' && word.before == '=' && word.is_last() => {
                     names.push(name.text)
                 }
                 _ => return Err("a namespace that is not set to a name".to_owned()),
@@ -18,7 +21,7 @@ pub(super) fn check(source: &str) -> Result<(), String> {
         }
     }
     for word in &words {
-        if names.contains(&word.text) && !word.member && !matches!(word.next, Some('.' | '[' | '=')) {
+        if names.contains(&word.text) && word.before != '.' && !matches!(word.next(), Some('.' | '[' | '=')) {
             return Err(format!("the namespace `{}` where its values are meant", word.text));
         }
     }
@@ -28,10 +31,33 @@ pub(super) fn check(source: &str) -> Result<(), String> {
 /// A name in a tag.
 struct Word<'a> {
     text: &'a str,
+    /// The last character in front of it that is no white space.
+    before: char,
+    /// What is behind it, to the template's end.
+    rest: &'a str,
+}
+
+impl Word<'_> {
     /// The first character behind it that is no white space.
-    next: Option<char>,
-    /// Behind a dot.
-    member: bool,
+    fn next(&self) -> Option<char> {
+        self.rest.chars().find(|c| !c.is_whitespace())
+    }
+
+    /// Whether nothing but its arguments is behind it in its tag.
+    fn is_last(&self) -> bool {
+        let mut depth = 0;
+        for (at, c) in code(self.rest) {
+            match c {
+                '(' | '[' | '{' => depth += 1,
+                ')' | ']' | '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 && !c.is_whitespace() {
+                return self.rest[at + c.len_utf8()..].trim_start().trim_start_matches(['-', '+']).starts_with("%}");
+            }
+        }
+        false
+    }
 }
 
 /// The names in all tags, those in quotes left out.
@@ -56,37 +82,47 @@ fn words(source: &str) -> Vec<Word<'_>> {
 
 /// Adds the names of the tag that `source` begins in; gives what follows it.
 fn tag<'a>(source: &'a str, close: &str, words: &mut Vec<Word<'a>>) -> &'a str {
-    let mut chars = source.char_indices().peekable();
-    let (mut quote, mut depth, mut before) = (None, 0_usize, ' ');
+    let mut chars = code(source).peekable();
+    let (mut depth, mut before) = (0_usize, ' ');
     while let Some((start, c)) = chars.next() {
-        match quote {
-            Some(_) if c == '\\' => _ = chars.next(),
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if depth == 0 && source[start..].starts_with(close) => return &source[start + close.len()..],
-            None if c.is_alphabetic() || c == '_' => {
-                let mut end = start + c.len_utf8();
-                while let Some((at, c)) = chars.next_if(|(_, c)| c.is_alphanumeric() || *c == '_') {
-                    end = at + c.len_utf8();
-                }
-                let next = source[end..].chars().find(|c| !c.is_whitespace());
-                words.push(Word { text: &source[start..end], next, member: before == '.' });
-                before = c;
+        if depth == 0 && source[start..].starts_with(close) {
+            return &source[start + close.len()..];
+        }
+        if c.is_alphabetic() || c == '_' {
+            let mut end = start + c.len_utf8();
+            while let Some((at, c)) = chars.next_if(|(_, c)| c.is_alphanumeric() || *c == '_') {
+                end = at + c.len_utf8();
             }
-            None => {
-                match c {
-                    '"' | '\'' => quote = Some(c),
-                    '(' | '[' | '{' => depth += 1,
-                    ')' | ']' | '}' => depth = depth.saturating_sub(1),
-                    _ => {}
-                }
-                if !c.is_whitespace() {
-                    before = c;
-                }
-            }
+            words.push(Word { text: &source[start..end], before, rest: &source[end..] });
+        }
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if !c.is_whitespace() {
+            before = c;
         }
     }
     ""
+}
+
+/// Characters and where they are; of what is in quotes, the opening quote alone.
+fn code(source: &str) -> impl Iterator<Item = (usize, char)> {
+    let mut chars = source.char_indices();
+    iter::from_fn(move || {
+        let (at, c) = chars.next()?;
+        if matches!(c, '"' | '\'') {
+            while let Some((_, inner)) = chars.next()
+                && inner != c
+            {
+                if inner == '\\' {
+                    chars.next();
+                }
+            }
+        }
+        Some((at, c))
+    })
 }
 
 #[cfg(test)]
@@ -114,6 +150,8 @@ mod tests {
             "{% set ns = namespace() %}{{ ns|string }}",
             "{% set ns = namespace() %}{{ 'it\\'s' ~ ns }}",
             "{% set a = [namespace()] %}",
+            "{% set a = namespace(x=')'), 1 %}{% for ns in a[0:1] %}{% set ns.a = ns %}{% endfor %}",
+            "{% set a = namespace() | list %}",
             "{{ namespace() }}",
             "{% with ns = namespace() %}{% endwith %}",
         ] {

@@ -51,12 +51,12 @@ pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
     }
     let (parts, default_bos) = match vocabulary.model.as_str() {
         "gpt2" => {
+            let roles = roles(&vocabulary, &mut decisions)?;
             let pre_tokenizer = pre_tokenizer(&vocabulary, &mut decisions)?;
             // llama.cpp passes over it; the models' own tokenizers do not.
             if vocabulary.add_space_prefix == Some(true) {
                 return Err(Error::Key("tokenizer.ggml.add_space_prefix".to_owned()));
             }
-            let roles = roles(&vocabulary, &mut decisions)?;
             (byte_level(&vocabulary, roles, pre_tokenizer, &mut decisions)?, pre_tokenizer.add_bos)
         }
         "llama" => {
