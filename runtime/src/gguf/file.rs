@@ -15,7 +15,7 @@ use super::{
 const MAX_KEYS: u64 = 4096;
 /// Most tensors read: known files have some hundreds, and few more than a thousand. Each costs about 60 bytes more in
 /// memory than in the file.
-const MAX_TENSORS: u64 = 32768;
+const MAX_TENSORS: u64 = 16384;
 /// The fewest bytes that a key takes: the length of its name, its type, a byte of value.
 const LEAST_KEY: u64 = 8 + 4 + 1;
 /// The fewest bytes that a tensor takes: the length of its name, the number of dimensions, one dimension, type, offset.

@@ -23,7 +23,7 @@ fn what_is_no_such_model_is_refused_by_name() {
         ("intermediate_size", 128.into(), "the files are not of one model"),
         ("num_hidden_layers", 3.into(), "`model.layers.2.input_layernorm.weight` is missing"),
         ("num_hidden_layers", 1.into(), "has no place in llama models"),
-        ("num_attention_heads", 3.into(), "does not divide the hidden size"),
+        ("num_attention_heads", 6.into(), "does not divide the hidden size"),
         ("num_attention_heads", 2.into(), "self_attn.k_proj.weight"),
         ("vocab_size", 300.into(), "has shape [272, 256], but config.json makes it [300, 256]"),
         ("vocab_size", 4_000_000_000u32.into(), "but config.json makes it [4000000000, 256]"),
