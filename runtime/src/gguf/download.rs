@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Error, File, Tensor};
+use super::{Error, File, Kind, Tensor};
 
 /// Endings that browsers and download tools give to a file until it is whole.
 const UNFINISHED: [&str; 10] = [
@@ -68,7 +68,9 @@ impl File {
     pub fn check_filled(&self) -> Result<(), Error> {
         let refuse =
             |tensor: &Tensor| Error::Unfilled { path: self.path_of(tensor).into(), tensor: tensor.name.clone() };
-        for tensor in self.tensors().iter().filter(|tensor| tensor.kind.is_ternary()) {
+        // TL2 reserves more than it fills.
+        let full = |tensor: &&Tensor| tensor.kind.is_ternary() && tensor.kind != Kind::TL2;
+        for tensor in self.tensors().iter().filter(full) {
             if self.data(tensor).last_chunk() == Some(&[0; ROOM]) {
                 return Err(refuse(tensor));
             }
@@ -89,7 +91,7 @@ impl File {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Header, Kind, Writer};
+    use super::super::{Header, Writer};
     use super::*;
 
     #[test]
@@ -134,6 +136,7 @@ mod tests {
         assert_eq!(refusal(&[("a.weight", Kind::F32, 4096, 0), ("b.weight", Kind::F32, 8, 1)]), None);
         assert_eq!(refusal(&[("a.weight", Kind::F32, 8, 1), ("b.bias", Kind::F32, 4096, 0)]), None);
         assert_eq!(refusal(&[("a.weight", Kind::F32, 1023, 0)]), None);
+        assert_eq!(refusal(&[("a.weight", Kind::TL2, 1 << 17, 0), ("b.weight", Kind::F32, 8, 1)]), None);
         // A trit of 0 is the code 1.
         assert_eq!(refusal(&[("a.weight", Kind::I2_S, 1 << 15, 0x55)]), None);
         assert_eq!(refusal(&[]), None);

@@ -13,7 +13,8 @@ const SENTENCE: &str = "It is a truth universally acknowledged, that a single ma
 
 /// A perplexity that no sound model has on [`SENTENCE`], as a power of the size of the vocabulary: who knows of a language
 /// but how frequent its tokens are has about its power of 0.6 (600 of 32000), who guesses has all of it, and weights in
-/// the wrong order are worse than guessing, since they are sure of what they say.
+/// the wrong order are worse than guessing, since they are sure of what they say. Measured: the demo 0.34 (13 of 2048),
+/// SmolLM2-135M 0.26 (16 of 49152); the demo in the wrong layout 1.18 (8000), random weights 1.06 and more.
 const NONSENSE: f64 = 0.75;
 
 /// So many times better must the other layout be: they do not differ by a little.
