@@ -291,12 +291,13 @@ mod tests {
         assert!(matches!(given, Err(Failure::Endless)), "{given:?}");
     }
 
-    /// Long chains nest in the engine; one that overflowed its stack would end this process.
+    /// Long chains nest in the engine, while it compiles; one that overflowed its stack would end this process. All
+    /// operators of two operands nest alike, and take seconds.
     #[test]
     fn the_longest_chains_fit_the_stack() {
-        for link in ["|trim", " ~ x", ".x", "[0]", " if x", " or x", " + x", "(x)"] {
+        for link in ["|trim", ".x", "[0]", " if x", " + x", "(x)"] {
             let source = format!("{{{{ x{} }}}}", link.repeat((LONGEST - 10) / link.len()));
-            let _ = ran(&source);
+            let _ = check(&source);
         }
     }
 }

@@ -46,24 +46,55 @@ pub(super) fn pack_tq1_0(codes: &[u8; 256], [out @ .., _, _]: &mut [u8; 54]) {
     }
 }
 
+/// Which of a byte's digits is the first element's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Digits {
+    /// The one that weighs least: what ik_llama.cpp writes and reads as IQ1_BN.
+    LeastFirst,
+    /// The one that weighs most, as in TQ1_0: what descriptions of IQ1_BN after TQ1_0 say.
+    MostFirst,
+}
+
+impl Digits {
+    /// What the blocks of a tensor of IQ1_BN were written in. The 13th byte of a block holds four digits of five: written
+    /// from the least on, the one that weighs most is 0 in all of them.
+    pub(super) fn of<'a>(runs: impl IntoIterator<Item = &'a [u8]>) -> Digits {
+        let most = |block: &[u8; 13]| digit(block[12], POWERS[0]) != 0;
+        match runs.into_iter().any(|run| run.as_chunks().0.iter().any(most)) {
+            true => Digits::MostFirst,
+            false => Digits::LeastFirst,
+        }
+    }
+
+    /// What moves the digit of each element before the point.
+    fn powers(self) -> [u8; 5] {
+        let [a, b, c, d, e] = POWERS;
+        match self {
+            Digits::LeastFirst => [e, d, c, b, a],
+            Digits::MostFirst => POWERS,
+        }
+    }
+}
+
 /// Four times 16 elements: 15 in three bytes, one after the other, the last as a digit of the 13th byte.
 #[inline(always)]
-pub(super) fn unpack_iq1_bn([bytes @ .., extra]: &[u8; 13], out: &mut [u8; 64]) {
-    for ((out, bytes), power) in out.as_chunks_mut::<16>().0.iter_mut().zip(bytes.as_chunks::<3>().0).zip(POWERS) {
+pub(super) fn unpack_iq1_bn([bytes @ .., extra]: &[u8; 13], digits: Digits, out: &mut [u8; 64]) {
+    let powers = digits.powers();
+    for ((out, bytes), power) in out.as_chunks_mut::<16>().0.iter_mut().zip(bytes.as_chunks::<3>().0).zip(powers) {
         let [out @ .., last] = out;
         for (out, byte) in out.as_chunks_mut::<5>().0.iter_mut().zip(bytes) {
-            *out = POWERS.map(|power| digit(*byte, power));
+            *out = powers.map(|power| digit(*byte, power));
         }
         *last = digit(*extra, power);
     }
 }
 
-/// The way back.
+/// The way back, from the least digit on.
 pub(super) fn pack_iq1_bn(codes: &[u8; 64], [out @ .., extra]: &mut [u8; 13]) {
     for (codes, out) in codes.as_chunks::<16>().0.iter().zip(out.as_chunks_mut::<3>().0) {
         for (codes, out) in codes.as_chunks::<5>().0.iter().zip(out) {
-            *out = byte(*codes);
+            *out = byte(codes.iter().rev().copied());
         }
     }
-    *extra = byte((0..5).map(|group| codes.get(16 * group + 15).copied().unwrap_or(0)));
+    *extra = byte((0..4).rev().map(|group| codes[16 * group + 15]));
 }

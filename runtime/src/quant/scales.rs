@@ -24,6 +24,18 @@ fn same(scales: &[f32]) -> bool {
     scales.windows(2).all(|pair| pair[0].to_bits() == pair[1].to_bits())
 }
 
+/// Gives what is not known what is known before it, or else after it.
+fn spread(scales: &mut [f32], known: &mut [bool]) {
+    let count = scales.len();
+    let mut take = |to: usize, from: usize| {
+        if known[from] && !known[to] {
+            (scales[to], known[to]) = (scales[from], true);
+        }
+    };
+    (1..count).for_each(|i| take(i, i - 1));
+    (1..count).rev().for_each(|i| take(i - 1, i));
+}
+
 impl Scales {
     /// Scales for `size` elements each of rows of `k`, or for all, in the coarsest form that says the same bits.
     pub(super) fn fold(mut scales: Vec<f32>, mut size: usize, k: usize) -> Scales {
@@ -38,6 +50,21 @@ impl Scales {
             size *= 2;
         }
         Scales::Block { size, scales }
+    }
+
+    /// Scales for `size` codes each of rows of `k`, where those of nothing but zeros are a neighbour's, first one of the same
+    /// row: they say nothing, and encoders write 0 there.
+    pub(super) fn over_zeros(mut scales: Vec<f32>, codes: &[u8], size: usize, k: usize) -> Vec<f32> {
+        if same(&scales) {
+            return scales;
+        }
+        let mut known: Vec<bool> = codes.chunks_exact(size).map(|codes| codes.iter().any(|&code| code != 1)).collect();
+        let of_row = (k / size).max(1);
+        for (scales, known) in scales.chunks_mut(of_row).zip(known.chunks_mut(of_row)) {
+            spread(scales, known);
+        }
+        spread(&mut scales, &mut known);
+        scales
     }
 
     /// Elements under one scale, of `n` rows of `k`.

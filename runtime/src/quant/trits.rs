@@ -58,14 +58,20 @@ pub fn decode(kind: Kind, bytes: &[u8], n: usize, k: usize) -> Result<Trits, Err
         codes = vec![0; n * k];
         let blocks = &bytes[..before_trailer(format, bytes.len())];
         let cut = Cut::new(format, blocks.len(), k);
-        for (run, codes) in blocks.chunks_exact(cut.bytes).zip(codes.chunks_exact_mut(cut.elements)) {
-            unpack(kind, &run[cut.head..], codes);
+        let runs = blocks.chunks_exact(cut.bytes).map(|run| &run[cut.head..]);
+        let digits = match kind {
+            Kind::IQ1_BN => base3::Digits::of(runs.clone()),
+            _ => base3::Digits::MostFirst,
+        };
+        for (run, codes) in runs.zip(codes.chunks_exact_mut(cut.elements)) {
+            unpack(kind, digits, run, codes);
         }
         scales(format, place, bytes, k)
     };
     check_codes(kind, &codes, k)?;
     let under = elements_under_one(format, place, n, k);
     check_scales(kind, &scales, under, k)?;
+    let scales = Scales::over_zeros(scales, &codes, under, k);
     Ok(Trits { n, k, codes, scales: Scales::fold(scales, under, k) })
 }
 
@@ -241,9 +247,9 @@ fn largest(codes: &[u8]) -> u8 {
     codes.iter().fold(0, |largest, &code| largest.max(code))
 }
 
-/// Decodes a run of blocks of a ternary `kind` to as many codes as `out` has.
+/// Decodes a run of blocks of a ternary `kind` to as many codes as `out` has; `digits` are those of IQ1_BN.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn unpack(kind: Kind, bytes: &[u8], out: &mut [u8]) {
+fn unpack(kind: Kind, digits: base3::Digits, bytes: &[u8], out: &mut [u8]) {
     match kind {
         Kind::I2_S => each(bytes, out, |bytes: &[u8; 32], out| planes::unpack::<_, 128>(bytes, out, planes::DOWN)),
         Kind::I2_S_ARM64 => each(bytes, out, |bytes: &[u8; 16], out| planes::unpack::<_, 64>(bytes, out, planes::DOWN)),
@@ -253,7 +259,7 @@ fn unpack(kind: Kind, bytes: &[u8], out: &mut [u8]) {
         Kind::TQ1_0 => each(bytes, out, base3::unpack_tq1_0),
         Kind::Q2_0 => each(bytes, out, sequence::unpack::<18, 64>),
         Kind::Q2_0_G128 | Kind::PQ2_0 => each(bytes, out, sequence::unpack::<34, 128>),
-        Kind::IQ1_BN => each(bytes, out, base3::unpack_iq1_bn),
+        Kind::IQ1_BN => each(bytes, out, |bytes, out| base3::unpack_iq1_bn(bytes, digits, out)),
         Kind::IQ2_BN => each(bytes, out, |bytes: &[u8; 16], out| planes::unpack::<_, 64>(bytes, out, planes::UP)),
         Kind::IQ2_BN_R4 => rows4::unpack(bytes, out),
         // Lookup types have tiles, not runs, and `ternary` has refused the others.
@@ -304,8 +310,15 @@ mod tests {
         ((u32::from(byte) * 3u32.pow(i as u32) % 256 * 3) >> 8) as u8
     }
 
-    /// The code of the element in `row` and `column` as the formats' descriptions have it: one element at a time.
-    fn code(kind: Kind, bytes: &[u8], k: usize, row: usize, column: usize) -> u8 {
+    /// Whether a row of IQ1_BN is written from the digit on that weighs most: ik_llama.cpp's fifth digit of the 13th byte
+    /// is always 0.
+    fn most_first(row: &[u8]) -> bool {
+        row[2..].chunks(13).any(|block| digit(block[12], 0) != 0)
+    }
+
+    /// The code of the element in `row` and `column` as the formats' descriptions have it: one element at a time. Digits
+    /// of IQ1_BN as ik_llama.cpp's `quantize_row_iq1_bn` weighs them, 1, 3, 9, 27, 81, or the other way round.
+    fn code(kind: Kind, most_first: bool, bytes: &[u8], k: usize, row: usize, column: usize) -> u8 {
         let (i, c) = (row * k + column, column);
         let two_bits = |byte: usize, shift: usize| bytes[byte] >> shift & 3;
         match kind {
@@ -322,11 +335,8 @@ mod tests {
             Kind::IQ1_BN => {
                 let block = row * (2 + k / 64 * 13) + 2 + c / 64 * 13;
                 let (group, place) = (c % 64 / 16, c % 16);
-                if place == 15 {
-                    digit(bytes[block + 12], group)
-                } else {
-                    digit(bytes[block + 3 * group + place / 5], place % 5)
-                }
+                let (byte, i) = if place == 15 { (12, group) } else { (3 * group + place / 5, place % 5) };
+                digit(bytes[block + byte], if most_first { i } else { 4 - i })
             }
             _ => {
                 let (block, i) = (&bytes[i / 256 * 54..], i % 256);
@@ -383,7 +393,7 @@ mod tests {
             let bytes = encoded.unwrap();
             prop_assert_eq!(decode(kind, &bytes, trits.n, trits.k).unwrap(), trits.clone());
             for (i, &expected) in trits.codes.iter().enumerate() {
-                prop_assert_eq!(code(kind, &bytes, trits.k, i / trits.k, i % trits.k), expected, "{} at {}", kind, i);
+                prop_assert_eq!(code(kind, false, &bytes, trits.k, i / trits.k, i % trits.k), expected, "{} at {}", kind, i);
             }
         }
 
@@ -400,11 +410,64 @@ mod tests {
             row[..2].copy_from_slice(&one);
             for (kind, bytes, k) in [(Kind::TQ1_0, &bytes, 512), (Kind::IQ1_BN, &row, 192)] {
                 let trits = decode(kind, bytes, 1, k).unwrap();
+                let most_first = kind == Kind::IQ1_BN && most_first(bytes);
                 for (i, &ours) in trits.codes.iter().enumerate() {
-                    prop_assert_eq!(ours, code(kind, bytes, k, 0, i));
+                    prop_assert_eq!(ours, code(kind, most_first, bytes, k, 0, i));
                 }
             }
         }
+    }
+
+    /// A block as ik_llama.cpp's quantiser computes it: sums of codes times 1, 3, 9, 27, 81 as fractions of 256, rounded up.
+    /// The same weights written from the digit on that weighs most, as some descriptions have it, decode too.
+    #[test]
+    fn both_orders_of_digits_of_iq1_bn_are_told_apart() {
+        let codes: Vec<u8> = (0..2 * 128).map(|i| (i * i * 5 % 7 % 3) as u8).collect();
+        let number = |weigh: &dyn Fn(usize) -> u32, codes: &mut dyn Iterator<Item = u8>| {
+            let sum: u32 = codes.enumerate().map(|(i, code)| weigh(i) * u32::from(code)).sum();
+            ((256 * sum + 242) / 243) as u8
+        };
+        for least_first in [true, false] {
+            let weigh = |i: usize| 3u32.pow(if least_first { i } else { 4 - i } as u32);
+            let mut bytes = Vec::new();
+            for row in codes.chunks(128) {
+                bytes.extend(half::f16::from_f32(0.5).to_le_bytes());
+                for block in row.chunks(64) {
+                    for fives in block.chunks(16).flat_map(|group| group[..15].chunks(5)) {
+                        bytes.push(number(&weigh, &mut fives.iter().copied()));
+                    }
+                    bytes.push(number(&weigh, &mut block.chunks(16).map(|group| group[15])));
+                }
+            }
+            let trits = Trits { n: 2, k: 128, codes: codes.clone(), scales: Scales::Tensor(0.5) };
+            assert_eq!(decode(Kind::IQ1_BN, &bytes, 2, 128).unwrap(), trits, "least first: {least_first}");
+            assert_eq!(encode(Kind::IQ1_BN, &trits).unwrap() == bytes, least_first);
+        }
+    }
+
+    /// Encoders write 0 as the scale of zeros, whatever the others are.
+    #[test]
+    fn scales_of_zeros_say_nothing() {
+        let (n, k) = (3, 512);
+        let mut codes: Vec<u8> = (0..n * k).map(|i| (i % 3) as u8).collect();
+        codes[..256].fill(1);
+        codes[2 * k..].fill(1);
+        let mut scales = vec![0.25; 6];
+        for zero in [0, 4, 5] {
+            scales[zero] = 0.0;
+        }
+        let trits = Trits { n, k, codes: codes.clone(), scales: Scales::Block { size: 256, scales } };
+        let found = decode(Kind::TQ2_0, &encode(Kind::TQ2_0, &trits).unwrap(), n, k).unwrap();
+        assert_eq!(found, Trits { codes, scales: Scales::Tensor(0.25), ..trits });
+        // A row's own scale before another's.
+        let rows = Scales::Block { size: 256, scales: vec![0.0, 0.25, 0.0, 0.5, 0.0, 0.0] };
+        let mut codes = found.codes;
+        codes[512..768].fill(1);
+        let trits = Trits { n, k, codes, scales: rows };
+        let found = decode(Kind::TQ2_0, &encode(Kind::TQ2_0, &trits).unwrap(), n, k).unwrap();
+        assert_eq!(found.scales, Scales::Row(vec![0.25, 0.5, 0.5]));
+        let zeros = Trits { n, k, codes: vec![1; n * k], scales: Scales::Tensor(0.0) };
+        assert_eq!(decode(Kind::TQ2_0, &encode(Kind::TQ2_0, &zeros).unwrap(), n, k).unwrap(), zeros);
     }
 
     #[test]

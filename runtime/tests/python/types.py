@@ -92,10 +92,11 @@ def q2_0(data, n, k, group):
 
 
 def iq1_bn(data, n, k):
+    """ik_llama.cpp weighs the first of a byte's digits least: digits come out backwards, the 13th byte's four after a 0."""
     rows = data[: n * (2 + k // 64 * 13)].reshape(n, -1)
     blocks = rows[:, 2:].reshape(n, k // 64, 13)
-    fifteen = digits(blocks[:, :, :12].reshape(n, k // 64, 4, 3), 5).reshape(n, k // 64, 4, 15)
-    last = digits(blocks[:, :, 12], 4)
+    fifteen = digits(blocks[:, :, :12].reshape(n, k // 64, 4, 3), 5)[..., ::-1].reshape(n, k // 64, 4, 15)
+    last = digits(blocks[:, :, 12], 5)[..., :0:-1]
     trits = np.concatenate([fifteen, last[..., None]], axis=-1)
     return trits.reshape(n, k) * halves(rows[:, :2])
 
