@@ -272,6 +272,12 @@ impl Kind {
         self.format().is_some_and(|format| format.scales.is_some())
     }
 
+    /// Whether the bytes of every `rows` rows of a ternary tensor of this type are a tensor of their own.
+    pub fn is_sliced_by_rows(self, rows: usize) -> bool {
+        let format = self.format().filter(|format| !self.is_lookup() && rows.is_multiple_of(format.rows as usize));
+        format.is_some_and(|format| format.scales.is_some_and(|place| place != ScalePlace::Tensor))
+    }
+
     /// Whether this is a type of bitnet.cpp's lookup kernels: its scale may be a tensor `NAME_scale` of its own, and then
     /// is not behind the blocks.
     pub fn is_lookup(self) -> bool {

@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod attention;
 pub mod config;
+pub mod embedding;
 pub mod experts;
 pub mod forward;
 pub mod kv;
@@ -20,7 +21,7 @@ use crate::gguf;
 use crate::kernels::Selection;
 use crate::threads::Pool;
 
-pub use config::{Config, ConfigError, Pooling};
+pub use config::{Config, ConfigError, Pooling, UnknownPooling};
 pub use forward::ForwardError;
 pub use kv::{KvShape, KvType};
 pub use session::{Session, SessionError, SessionOptions};

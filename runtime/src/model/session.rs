@@ -57,7 +57,7 @@ pub enum SessionError {
     /// An embedding by a model that was not made for it.
     #[error(
         "{}: no `{key}` says how tokens become an embedding: the model predicts tokens; get a model that was made for \
-         embeddings", path.display()
+         embeddings, or choose a pooling yourself (`--pooling last`)", path.display()
     )]
     Generator {
         /// The file.
@@ -122,8 +122,18 @@ impl<'m> Session<'m> {
     /// # Errors
     /// A context of 0, or one whose keys and values do not fit into memory.
     pub fn new(model: &'m Model, options: SessionOptions) -> Result<Self, SessionError> {
+        Session::with_room(model, options, usize::MAX)
+    }
+
+    /// The same, for who knows that there will be no more than `tokens` tokens: memory for them alone. What depends on the
+    /// length of the context, such as the factors of LongRoPE, still follows [`SessionOptions::context`].
+    ///
+    /// # Errors
+    /// Those of [`Session::new`].
+    pub fn with_room(model: &'m Model, options: SessionOptions, tokens: usize) -> Result<Self, SessionError> {
         let config = model.config();
-        let context = options.context.unwrap_or(config.context);
+        let whole = options.context.unwrap_or(config.context);
+        let context = whole.min(tokens);
         if context == 0 {
             return Err(SessionError::NoContext);
         }
@@ -141,7 +151,7 @@ impl<'m> Session<'m> {
         }
         let cache = KvCache::new(kv, shape, context)
             .map_err(|error: TryReserveError| refuse(Some(bytes), error.to_string()))?;
-        let ropes = model.weights().ropes(context).clone();
+        let ropes = model.weights().ropes(whole).clone();
         let forward = Forward::new(config, ropes, context.min(BATCH), model.pool().threads());
         Ok(Session { model, cache, forward, position: 0, kv, kv_bytes: bytes })
     }
@@ -250,6 +260,14 @@ impl<'m> Session<'m> {
             let key = format!("{}.pooling_type", self.model.config().family.architecture);
             return Err(SessionError::Generator { path: self.model.path().into(), key });
         };
+        self.embed_by(tokens, pooling)
+    }
+
+    /// The same, pooled in a way that the caller chose, by any model.
+    ///
+    /// # Errors
+    /// No tokens, ids out of range, more than fit; numbers that are not finite.
+    pub fn embed_by(&mut self, tokens: &[u32], pooling: Pooling) -> Result<Vec<f32>, SessionError> {
         self.rewind(0);
         let pooled = self.check(tokens).and_then(|()| self.pool(tokens, pooling));
         self.rewind(0);

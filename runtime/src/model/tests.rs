@@ -421,6 +421,12 @@ fn embeddings_are_of_length_one_and_pooled_as_the_file_says() {
     assert!(near(&embed(&first, &tokens), &embed(&last, &tokens[..1])));
     assert!(near(&embed(&mean, &tokens[..1]), &embed(&last, &tokens[..1])));
     assert!(!near(&embed(&mean, &tokens), &embed(&last, &tokens)));
+    // Chosen by the caller, also of a model that predicts tokens.
+    let mut session = Session::new(&mean, SessionOptions::default()).unwrap();
+    assert!(near(&session.embed_by(&tokens, Pooling::Last).unwrap(), &embed(&last, &tokens)));
+    let generator = Sketch::new("qwen3").load().unwrap();
+    let mut session = Session::new(&generator, SessionOptions::default()).unwrap();
+    assert!(near(&session.embed_by(&tokens, Pooling::Last).unwrap(), &embed(&last, &tokens)));
     // A session's past does not matter.
     let mut session = Session::new(&last, SessionOptions::default()).unwrap();
     let once = session.embed(&tokens).unwrap();

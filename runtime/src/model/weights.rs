@@ -11,6 +11,7 @@ use crate::kernels::Selection;
 use crate::linear::{Float, Linear, LinearError, Ternary};
 use crate::model::activation::Activation;
 use crate::model::config::{Config, Experts};
+use crate::model::embedding::{Embedding, TernaryTable};
 use crate::model::rope::{Rope, RopeConfig, Ropes, Scaling};
 use crate::quant::{self, Scales, Trits};
 use crate::threads::Pool;
@@ -158,22 +159,6 @@ impl Weights {
             _ => &self.ropes,
         }
     }
-}
-
-/// The table of token embeddings, decoded a row at a time.
-#[derive(Debug)]
-pub enum Embedding {
-    /// As in the file.
-    Float {
-        /// The type of its elements.
-        kind: Kind,
-        /// Bytes of a row.
-        row: usize,
-        /// All rows.
-        data: gguf::Data,
-    },
-    /// A ternary table.
-    Ternary(Trits),
 }
 
 /// Weights that cannot be used.
@@ -524,10 +509,18 @@ impl Loader<'_> {
             let floats = (0..count).map(|i| float(i).map(Linear::Float)).collect::<Result<_, quant::Error>>();
             return floats.map_err(self.decode_error(name));
         }
+        let packed = |trits: &Trits| {
+            let packed = Ternary::new(name, trits, self.selection).map(Linear::Ternary);
+            packed.map_err(|source| WeightsError::Linear { path: self.file.path().into(), source })
+        };
+        let data = self.file.data(tensor);
+        if tensor.kind.is_sliced_by_rows(n) {
+            let bytes = data.len() / count;
+            let decoded = (0..count).map(|i| quant::trits::decode(tensor.kind, &data[i * bytes..][..bytes], n, k));
+            return decoded.map(|trits| packed(&trits.map_err(self.decode_error(name))?)).collect();
+        }
         let all = self.trits(name)?;
-        let ternary = |i: usize| Ternary::new(name, &rows_of(&all, i * n..(i + 1) * n), self.selection);
-        let ternaries = (0..count).map(|i| ternary(i).map(Linear::Ternary)).collect::<Result<_, LinearError>>();
-        ternaries.map_err(|source| WeightsError::Linear { path: self.file.path().into(), source })
+        (0..count).map(|i| packed(&rows_of(&all, i * n..(i + 1) * n))).collect()
     }
 
     fn trits(&self, name: &str) -> Result<Trits, WeightsError> {
@@ -559,7 +552,7 @@ impl Loader<'_> {
     fn embedding(&self) -> Result<Embedding, WeightsError> {
         let tensor = self.file.tensor(EMBEDDING)?;
         if tensor.kind.is_ternary() {
-            return Ok(Embedding::Ternary(self.trits(EMBEDDING)?));
+            return Ok(Embedding::Ternary(TernaryTable::new(&self.trits(EMBEDDING)?)));
         }
         let (rows, data) = (tensor.n() as usize, self.file.data(tensor));
         // Decoding the first row proves that the others can be.
@@ -653,28 +646,4 @@ fn rows_of(trits: &Trits, rows: Range<usize>) -> Trits {
         }
     };
     Trits { n: rows.len(), k: *k, codes: codes[rows.start * k..rows.end * k].to_vec(), scales }
-}
-
-impl Embedding {
-    /// Decodes the row of a token that the vocabulary has; returns whether it is finite.
-    pub fn look_up(&self, token: u32, out: &mut [f32]) -> bool {
-        let token = token as usize;
-        match self {
-            Embedding::Float { kind, row, data } => {
-                quant::float::decode(*kind, &data[token * row..][..*row], out).is_ok() && all_finite(out)
-            }
-            Embedding::Ternary(trits) => {
-                let codes = &trits.codes[token * trits.k..][..trits.k];
-                for (i, (out, &code)) in out.iter_mut().zip(codes).enumerate() {
-                    let scale = match &trits.scales {
-                        Scales::Tensor(scale) => *scale,
-                        Scales::Row(scales) => scales[token],
-                        Scales::Block { size, scales } => scales[(token * trits.k + i) / size],
-                    };
-                    *out = (f32::from(code) - 1.0) * scale;
-                }
-                true
-            }
-        }
-    }
 }

@@ -80,7 +80,8 @@ impl Chat {
         let model = self.engine.load(&file, self.threads.count())?;
         let context = self.context.unwrap_or_else(|| ROOM.min(model.config().context));
         warn_beyond(&model, context);
-        let session = Session::new(&model, SessionOptions { kv: self.kv, context: Some(context) })?;
+        let options = SessionOptions { kv: self.kv, context: self.context };
+        let session = Session::with_room(&model, options, context)?;
         let tokens = self.tokens.unwrap_or(usize::MAX);
         let mut machine = Machine { model: &model, session, sampler, tokens, fed: Vec::new(), speed: Speed::default() };
         match self.prompt {

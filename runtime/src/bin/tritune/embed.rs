@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use npyz::WriterBuilder;
-use tritune::model::{KvType, Session, SessionOptions};
+use tritune::model::{KvType, Pooling, Session, SessionOptions};
 use tritune::tokenizer::{Special, Tokenizer};
 
 use crate::engine::{Engine, ModelFile, Threads, warn_beyond};
@@ -30,6 +30,9 @@ pub(crate) struct Embed {
     /// How keys and values are stored: f32, f16, i8
     #[arg(long, default_value_t = KvType::F32)]
     kv: KvType,
+    /// How tokens become an embedding: mean, cls (the first token's), last; as the model asks where not given
+    #[arg(long)]
+    pooling: Option<Pooling>,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -51,11 +54,14 @@ impl Embed {
             (None, text) => Tokenizer::from_gguf(&file)?.encode(text.as_deref().unwrap_or_default(), Special::Parse)?,
         };
         let model = self.engine.load(&file, self.threads.count())?;
-        // No more memory than these tokens need.
-        let context = tokens.len().max(1);
+        let context = tokens.len().max(model.config().context);
         warn_beyond(&model, context);
-        let mut session = Session::new(&model, SessionOptions { kv: Some(self.kv), context: Some(context) })?;
-        let embedding = session.embed(&tokens)?;
+        let options = SessionOptions { kv: Some(self.kv), context: Some(context) };
+        let mut session = Session::with_room(&model, options, tokens.len().max(1))?;
+        let embedding = match self.pooling {
+            Some(pooling) => session.embed_by(&tokens, pooling)?,
+            None => session.embed(&tokens)?,
+        };
         let side = SideFile::create(&self.out)?;
         let shape = [1, embedding.len() as u64];
         let writer = BufWriter::new(&side.file);

@@ -41,10 +41,9 @@ impl Logits {
         let tokens = ids(&text).with_context(|| format!("{}", self.tokens.display()))?;
         let file = self.model.open()?;
         let model = self.engine.load(&file, self.threads.count())?;
-        // No more memory than these tokens need.
-        let context = self.context.unwrap_or(model.config().context).min(tokens.len().max(1));
-        warn_beyond(&model, context);
-        let mut session = Session::new(&model, SessionOptions { kv: Some(self.kv), context: Some(context) })?;
+        let options = SessionOptions { kv: Some(self.kv), context: self.context };
+        warn_beyond(&model, self.context.map_or(tokens.len(), |context| context.min(tokens.len())));
+        let mut session = Session::with_room(&model, options, tokens.len().max(1))?;
         let side = SideFile::create(&self.out)?;
         let shape = [tokens.len() as u64, model.config().vocab as u64];
         let writer = BufWriter::new(&side.file);

@@ -44,10 +44,10 @@ impl Run {
         }
         let prompt = tokenizer.encode(&self.prompt, Special::Parse)?;
         let model = self.engine.load(&file, self.threads.count())?;
-        let made_for = model.config().context;
-        let context = self.context.unwrap_or_else(|| prompt.len().saturating_add(self.tokens).min(made_for));
+        let whole = self.context.unwrap_or(model.config().context);
+        let context = prompt.len().saturating_add(self.tokens).min(whole);
         warn_beyond(&model, context);
-        let mut session = Session::new(&model, SessionOptions { kv: self.kv, context: Some(context) })?;
+        let mut session = Session::with_room(&model, SessionOptions { kv: self.kv, context: Some(whole) }, context)?;
         let mut generator = Generator { session: &mut session, tokenizer: &tokenizer, sampler: &mut sampler };
         let generated = generator.generate(&prompt, 0, self.tokens, io::stdout().lock())?;
         eprintln!();

@@ -24,7 +24,7 @@ use crate::model::rope::RopeConfig;
 pub use attention::Window;
 pub use family::{FAMILIES, Family, Norms};
 pub use feed_forward::Experts;
-pub use pooling::Pooling;
+pub use pooling::{Pooling, UnknownPooling};
 pub use scale::Scales;
 
 use family::InputNorms;
@@ -147,7 +147,7 @@ impl Config {
         let experts = reader.experts(layers)?;
         let scales = reader.scales(embedding, layers)?;
         let input_norms = reader.norms();
-        let pooling = reader.pooling()?;
+        let pooling = reader.pooling(input_norms)?;
         reader.refuse_what_was_not_read()?;
         let config = Config {
             family,
