@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::gguf::{self, Kind};
+use crate::gguf;
 use crate::kernels::Selection;
 use crate::linear::{Float, Linear, LinearError, Ternary};
 use crate::model::activation::Activation;
