@@ -336,9 +336,13 @@ impl Selection {
     fn analytic(&self, n: usize, k: usize, block: usize, by_hand: &[Menu]) -> Option<Menu> {
         let fits = |id: &KernelId| id.layout().keeps_apart(k, block) && id.detected();
         let candidates = case::partnered(self.table.iter().map(|kernel| kernel.id).filter(fits).collect());
-        let by_hand = by_hand.iter().flat_map(|menu| &menu.kernels).map(|(id, _)| *id);
-        let defaults: Vec<KernelId> = by_hand.filter(|id| candidates.contains(id)).collect();
-        let cases = Case::list(&[Shape { n, k }], &[self.threads], &candidates, &[PROMPT]);
+        let known = |menu: &Menu| -> Vec<KernelId> {
+            menu.kernels.iter().map(|(id, _)| *id).filter(|id| candidates.contains(id)).collect()
+        };
+        let defaults: Vec<KernelId> = by_hand.iter().flat_map(known).collect();
+        // Where what would run has no gemv of its own, its gemm serves, which a gemv's case does not rate.
+        let own = by_hand.iter().map(known).find(|own| !own.is_empty())?;
+        let cases = Case::list(&[Shape { n, k }], &[self.threads], &own, &[PROMPT]);
         let cases = case::telling(cases, &candidates);
         let picks = pick::predicted(&cases, &candidates, &defaults, self.picks.roofline(), Weighting::default());
         let is_sure = picks.iter().any(|pick| Some(pick.kernel) != pick.default);
