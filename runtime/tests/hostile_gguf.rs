@@ -69,7 +69,7 @@ fn survive(bytes: Vec<u8>) -> bool {
     sound
 }
 
-const FLOATS: [Kind; 13] = [
+const FLOATS: [Kind; 14] = [
     Kind::F32,
     Kind::F16,
     Kind::BF16,
@@ -78,6 +78,7 @@ const FLOATS: [Kind; 13] = [
     Kind::Q5_0,
     Kind::Q5_1,
     Kind::Q8_0,
+    Kind::IQ4_NL,
     Kind::Q2_K,
     Kind::Q3_K,
     Kind::Q4_K,

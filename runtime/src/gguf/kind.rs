@@ -22,6 +22,8 @@ pub enum Kind {
     Q5_1,
     /// 32 signed bytes, one scale.
     Q8_0,
+    /// 32 nibbles that stand for sixteen uneven steps, one scale.
+    IQ4_NL,
     /// 256 two-bit codes in groups of 16.
     Q2_K,
     /// 256 three-bit codes in groups of 16.
@@ -157,7 +159,7 @@ impl Format {
 
 /// Of formats that share an id, the one with the smallest blocks first: what it cannot hold, none can.
 #[rustfmt::skip]
-const FORMATS: [Format; 25] = {
+const FORMATS: [Format; 26] = {
     use ScalePlace::{BlockEnd, BlockStart, RowF16, RowF32};
     use Span::{Reserved, Tensor};
     [
@@ -168,6 +170,7 @@ const FORMATS: [Format; 25] = {
         Format::float(Kind::Q5_0,   6, "Q5_0",   32,  22),
         Format::float(Kind::Q5_1,   7, "Q5_1",   32,  24),
         Format::float(Kind::Q8_0,   8, "Q8_0",   32,  34),
+        Format::float(Kind::IQ4_NL, 20, "IQ4_NL", 32, 18),
         Format::float(Kind::Q2_K,  10, "Q2_K",  256,  84),
         Format::float(Kind::Q3_K,  11, "Q3_K",  256, 110),
         Format::float(Kind::Q4_K,  12, "Q4_K",  256, 144),
@@ -190,14 +193,13 @@ const FORMATS: [Format; 25] = {
 };
 
 /// Names of types that cannot be computed with, for messages.
-const NAMES: [(u32, &str); 20] = [
+const NAMES: [(u32, &str); 19] = [
     (9, "Q8_1"),
     (15, "Q8_K"),
     (16, "IQ2_XXS"),
     (17, "IQ2_XS"),
     (18, "IQ3_XXS"),
     (19, "IQ1_S"),
-    (20, "IQ4_NL"),
     (21, "IQ3_S"),
     (22, "IQ2_S"),
     (23, "IQ4_XS"),

@@ -9,7 +9,7 @@ use tritune::quant::{Scales, Trits, trits};
 /// Where half-precision scales are in a block of a type: anything else in it may be any byte.
 fn scales(kind: Kind) -> &'static [usize] {
     match kind {
-        Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 => &[0],
+        Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 | Kind::IQ4_NL => &[0],
         Kind::Q4_1 | Kind::Q5_1 | Kind::Q4_K | Kind::Q5_K => &[0, 2],
         Kind::Q2_K => &[80, 82],
         Kind::Q3_K => &[108],
@@ -44,7 +44,7 @@ fn weights(kind: Kind, n: usize, k: usize, rng: &mut SmallRng) -> Vec<u8> {
 }
 
 /// The types that weights may have.
-pub const KINDS: [Kind; 22] = [
+pub const KINDS: [Kind; 23] = [
     Kind::F32,
     Kind::F16,
     Kind::BF16,
@@ -53,6 +53,7 @@ pub const KINDS: [Kind; 22] = [
     Kind::Q5_0,
     Kind::Q5_1,
     Kind::Q8_0,
+    Kind::IQ4_NL,
     Kind::Q2_K,
     Kind::Q3_K,
     Kind::Q4_K,
