@@ -42,10 +42,10 @@ fn path(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// Converts and returns the report.
+/// Converts, whatever is there, and returns the report.
 fn quantize(from: &Path, to: &Path, kind: Kind, more: &[&str]) -> String {
     let kind = kind.to_string().to_lowercase();
-    stdout(&tritune(&[&["quantize", path(from), path(to), &kind], more].concat()))
+    stdout(&tritune(&[&["quantize", path(from), path(to), &kind, "--overwrite"], more].concat()))
 }
 
 /// Some 2000 tokens of a novel, in a file.
@@ -320,7 +320,7 @@ fn files_are_written_whole_or_not_at_all() {
     let (demo, out) = (folder.path().join("demo.gguf"), folder.path().join("out.gguf"));
     fs::copy(DEMO, &demo).expect("copied");
     let whole = fs::read(&demo).expect("read");
-    let onto = refusal(&tritune(&["quantize", path(&demo), path(&demo), "tq2_0"]));
+    let onto = refusal(&tritune(&["quantize", path(&demo), path(&demo), "tq2_0", "--overwrite"]));
     assert!(onto.contains("would be overwritten"), "{onto}");
     assert!(fs::read(&demo).expect("read") == whole);
 
@@ -330,14 +330,20 @@ fn files_are_written_whole_or_not_at_all() {
     assert_eq!(real.replace(" is ", " would be "), dry);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2, "a side file is left over");
 
-    // Damage within a matrix: nothing takes the place of what is there.
+    // What is there stays, unless that is said.
     let written = fs::read(&out).expect("read");
+    let there = refusal(&tritune(&["quantize", path(&demo), path(&out), "tq2_0"]));
+    assert!(there.contains("out.gguf is there already; choose another name, or --overwrite it"), "{there}");
+    assert!(fs::read(&out).expect("read") == written);
+    stdout(&tritune(&["quantize", path(&demo), path(&out), "tq2_0", "--dry-run"]));
+
+    // Damage within a matrix: nothing takes its place.
     let file = File::open(&demo).expect("sound");
     let mut damaged = whole;
     damaged[file.tensor("blk.4.ffn_down.weight").expect("there").offset as usize] = 0xff;
     drop(file);
     fs::write(&demo, damaged).expect("written");
-    let refused = refusal(&tritune(&["quantize", path(&demo), path(&out), "tq2_0"]));
+    let refused = refusal(&tritune(&["quantize", path(&demo), path(&out), "tq2_0", "--overwrite"]));
     assert!(refused.contains("blk.4.ffn_down.weight") && refused.contains("code 3"), "{refused}");
     assert!(fs::read(&out).expect("read") == written);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2, "a side file is left over");

@@ -30,6 +30,9 @@ pub(crate) struct Quantize {
     /// i2_s, tq1_0, tq2_0, q2_0, q2_0_g128, pq2_0, iq1_bn, iq2_bn, iq2_bn_r4, f16, bf16, f32
     #[arg(value_name = "TYPE", value_parser = target)]
     kind: Kind,
+    /// Replace OUT if it is there
+    #[arg(long)]
+    overwrite: bool,
     /// Convert and report, but write nothing
     #[arg(long)]
     dry_run: bool,
@@ -86,6 +89,9 @@ impl Quantize {
         let file = File::open_with(&self.input, self.reading.options())?;
         if same_file(&self.input, &self.output) {
             bail!("{} would be overwritten while it is read; name another file to write", self.input.display());
+        }
+        if self.output.exists() && !self.overwrite && !self.dry_run {
+            bail!("{} is there already; choose another name, or --overwrite it", self.output.display());
         }
         let whole = file.opt_u64("split.tensors.count")?;
         if whole.is_some_and(|whole| whole > file.tensors().len() as u64) {
