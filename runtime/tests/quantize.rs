@@ -360,6 +360,23 @@ fn files_are_written_whole_or_not_at_all() {
     }
 }
 
+/// Nobody can give a model another shape.
+#[test]
+fn rows_that_a_type_has_no_blocks_for_are_refused_with_types_that_have() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (narrow, out) = (folder.path().join("narrow.gguf"), folder.path().join("out.gguf"));
+    let mut header = Header::new();
+    header.set("general.architecture", "bitnet");
+    header.tensor("blk.0.attn_q.weight", &[192, 6], Kind::F32).expect("it fits");
+    let mut writer = Writer::new(fs::File::create(&narrow).expect("made"), header).expect("written");
+    writer.write_tensor("blk.0.attn_q.weight", &[0; 192 * 6 * 4]).expect("written");
+    writer.finish().expect("written");
+    let refused = refusal(&tritune(&["quantize", path(&narrow), path(&out), "tq2_0"]));
+    assert!(refused.contains("`blk.0.attn_q.weight` cannot be TQ2_0: its rows of 192 elements"), "{refused}");
+    assert!(refused.ends_with("; use i2_s, q2_0, iq1_bn, iq2_bn, f16, bf16, f32"), "{refused}");
+    quantize(&narrow, &out, Kind::IQ1_BN, &[]);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_told() {

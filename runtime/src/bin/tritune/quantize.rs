@@ -167,7 +167,11 @@ impl Quantize {
         }
         for step in steps {
             let Tensor { name, shape, .. } = step.tensor;
-            header.tensor(name, shape, step.kind()).with_context(|| format!("{}", file.path().display()))?;
+            let place = || format!("{}: the tensor `{name}`", file.path().display());
+            if let Err(source) = step.kind().bytes(shape) {
+                bail!("{} cannot be {}: {source}; use {}", place(), step.kind(), fitting(steps));
+            }
+            header.tensor(name, shape, step.kind()).with_context(place)?;
         }
         Ok(header)
     }
@@ -220,6 +224,15 @@ impl Quantize {
         writer.finish()?;
         Ok(report)
     }
+}
+
+/// The types that have room for the shapes of all tensors that are converted, for a message.
+fn fitting(steps: &[Step<'_>]) -> String {
+    let fits = |kind: &Kind| {
+        let mut converted = steps.iter().filter(|step| step.to.is_some());
+        converted.all(|step| kind.bytes(&step.tensor.shape).is_ok())
+    };
+    Conversion::targets().filter(fits).map(|kind| kind.to_string().to_lowercase()).collect::<Vec<_>>().join(", ")
 }
 
 const FILE_TYPE: &str = "general.file_type";
