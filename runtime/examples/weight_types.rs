@@ -64,7 +64,7 @@ fn main() -> Result<()> {
             // BF16 has eight bits.
             let weights = Trits { scales: Scales::Tensor(0.15625), ..random(5, 64, 0, &mut rng) };
             let source = trits::encode(Kind::IQ2_BN, &weights)?;
-            let floats = Conversion { to: kind, ternarize: false }.run(Kind::IQ2_BN, &source, 5, 64, None)?;
+            let floats = Conversion { to: kind, ternarize: false }.run(Kind::IQ2_BN, &source, [64, 5, 1], None)?;
             add(&mut tensors, kind, 5, 64, floats.bytes, &values(&weights));
         }
         let mut header = Header::new();

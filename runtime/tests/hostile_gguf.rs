@@ -1,5 +1,5 @@
 //! Files that are damaged, or made to do damage: each is refused in words, or read; nothing panics, and no parse
-//! allocates more than twice the file and a megabyte.
+//! allocates more than twice the file and a megabyte. What converting weights allocates is counted here, too.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tritune::gguf::{Array, File, Header, Kind, Strings, Value, Writer};
+use tritune::quant::convert::Conversion;
 use tritune::quant::{Scales, Trits, float, trits};
 
 const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
@@ -482,4 +483,18 @@ fn tensors_that_lie_wrong() {
     assert_says(&last.refusal(), &["truncated: ", "from the tensor `t` on"]);
     let unknown = Raw::new(3, 1, 0).tensor("t", &[8], 143, 64).data(64);
     assert_says(&unknown.refusal(), &["truncated: ", "from the tensor `t` on"]);
+}
+
+/// A table of words takes as much memory as what is made of it, and no copy beside it.
+#[test]
+fn floats_are_converted_row_by_row() {
+    let (n, k) = (256, 1024);
+    for (from, to) in [(Kind::F16, Kind::F32), (Kind::Q8_0, Kind::F16), (Kind::F32, Kind::BF16)] {
+        let bytes = vec![0; from.bytes(&[k, n]).unwrap().unwrap() as usize];
+        let conversion = Conversion { to, ternarize: false };
+        let (made, most) = counted(|| conversion.run(from, &bytes, [k as usize, n as usize, 1], None).unwrap());
+        let need = to.bytes(&[k, n]).unwrap().unwrap() as usize;
+        assert_eq!(made.bytes.len(), need);
+        assert!(most <= need + 8 * k as usize, "{most} bytes to make {need}");
+    }
 }

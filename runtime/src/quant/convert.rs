@@ -1,7 +1,7 @@
 //! Matrices from one type to another: exactly where the other can say them, and told how much they change where it
 //! cannot quite.
 
-use super::{Error, Trits, float, recognise, trits};
+use super::{Error, Scales, Trits, check_size, float, recognise, size, trits};
 use crate::gguf::Kind;
 
 /// What to convert a matrix to, and how.
@@ -47,21 +47,29 @@ impl Conversion {
         Kind::all().filter(written).chain([Kind::F16, Kind::BF16, Kind::F32])
     }
 
-    /// Converts `n` rows of `k` weights of type `from`. `factor` multiplies them all: a tensor `NAME.scale`, where the new
-    /// type is ternary and has room for it, or that of a lookup type.
+    /// Converts weights of type `from`, of which `shape`, `[k, n, stacked]`, has the innermost dimension first: matrices of n
+    /// rows of k, one for each expert. Made to trits, each gets a scale of its own. `factor` multiplies them all: a tensor
+    /// `NAME.scale`, where the new type is ternary and has room for it, or that of a lookup type.
     ///
     /// # Errors
     /// Where the old type cannot be decoded, or the new one cannot say the weights: floats that are not trits (unless that
     /// is asked for), scales that are finer than its own or beyond half precision.
-    pub fn run(&self, from: Kind, bytes: &[u8], n: usize, k: usize, factor: Option<f32>) -> Result<Converted, Error> {
+    pub fn run(&self, from: Kind, bytes: &[u8], shape: [usize; 3], factor: Option<f32>) -> Result<Converted, Error> {
         let to = self.to;
+        let [k, each, stacked] = shape;
+        let n = each * stacked;
         if !to.is_ternary() {
-            let values = if from.is_ternary() {
-                values(&scaled(from, bytes, n, k, factor)?)
+            let (bytes, change) = if from.is_ternary() {
+                let trits = scaled(from, bytes, n, k, factor)?;
+                write_floats(to, n, k, |row, out| {
+                    trits.row(row, out);
+                    Ok(())
+                })?
             } else {
-                floats(from, bytes, n, k)?
+                check_size(from, bytes.len(), n, k)?;
+                let row_bytes = bytes.len() / n;
+                write_floats(to, n, k, |row, out| float::decode(from, &bytes[row * row_bytes..][..row_bytes], out))?
             };
-            let (bytes, change) = write_floats(to, &values)?;
             return Ok(Converted { bytes, how: How::Floats, change });
         }
         let (mut trits, how) = if from.is_ternary() {
@@ -71,7 +79,7 @@ impl Conversion {
             match recognise::exact(&values, n, k) {
                 Some(trits) => (trits, How::Recognised),
                 None if self.ternarize => {
-                    let made = recognise::absmean(&values, n, k);
+                    let made = absmean_each(&values, each, k);
                     (made.ok_or(Error::NotFinite { kind: from })?, How::Ternarised)
                 }
                 None => return Err(Error::NotTrits { kind: from, to }),
@@ -103,35 +111,58 @@ fn floats(from: Kind, bytes: &[u8], n: usize, k: usize) -> Result<Vec<f32>, Erro
     Ok(values)
 }
 
-fn values(trits: &Trits) -> Vec<f32> {
-    let mut values = vec![0.0; trits.n * trits.k];
-    values.chunks_exact_mut(trits.k).enumerate().for_each(|(row, out)| trits.row(row, out));
-    values
+/// The nearest trits of stacked matrices of n rows of k floats, each with a scale of its own. `None` where they are not
+/// finite.
+fn absmean_each(values: &[f32], n: usize, k: usize) -> Option<Trits> {
+    let (mut codes, mut scales) = (Vec::with_capacity(values.len()), Vec::new());
+    for values in values.chunks_exact(n * k) {
+        let made = recognise::absmean(values, n, k)?;
+        scales.extend((0..n).map(|row| made.scales.at(k, row, 0)));
+        codes.extend(made.codes);
+    }
+    Some(Trits { n: scales.len(), k, codes, scales: Scales::fold(scales, k, k) })
 }
 
-/// Floats as a file holds them, and the most that one has changed, in parts of the largest.
-fn write_floats(to: Kind, values: &[f32]) -> Result<(Vec<u8>, f32), Error> {
-    let rounded: Vec<f32> = match to {
-        Kind::F16 => values.iter().map(|value| half::f16::from_f32(*value).to_f32()).collect(),
-        Kind::BF16 => values.iter().map(|value| half::bf16::from_f32(*value).to_f32()).collect(),
-        _ => values.to_vec(),
-    };
-    let bytes = match to {
-        Kind::F16 => rounded.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect(),
-        Kind::BF16 => rounded.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect(),
-        Kind::F32 => rounded.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        kind => return Err(Error::Target { kind }),
-    };
+/// n rows of k floats, which `read` decodes one row at a time, as a file holds them, and the most that one has changed, in
+/// parts of the largest. Tables of words are large: none is in memory a second time.
+fn write_floats(
+    to: Kind,
+    n: usize,
+    k: usize,
+    mut read: impl FnMut(usize, &mut [f32]) -> Result<(), Error>,
+) -> Result<(Vec<u8>, f32), Error> {
+    let mut bytes = Vec::with_capacity(size(to, n, k)?);
+    let mut row = vec![0.0; k];
     let (mut largest, mut change) = (0f32, 0f32);
-    for (value, rounded) in values.iter().zip(&rounded) {
-        if !value.is_finite() {
-            return Err(Error::NotFinite { kind: to });
+    for index in 0..n {
+        read(index, &mut row)?;
+        for &value in &row {
+            let rounded = match to {
+                Kind::F16 => {
+                    let half = half::f16::from_f32(value);
+                    bytes.extend(half.to_le_bytes());
+                    half.to_f32()
+                }
+                Kind::BF16 => {
+                    let brain = half::bf16::from_f32(value);
+                    bytes.extend(brain.to_le_bytes());
+                    brain.to_f32()
+                }
+                Kind::F32 => {
+                    bytes.extend(value.to_le_bytes());
+                    value
+                }
+                kind => return Err(Error::Target { kind }),
+            };
+            if !value.is_finite() {
+                return Err(Error::NotFinite { kind: to });
+            }
+            if !rounded.is_finite() {
+                return Err(Error::HalfRange { kind: to });
+            }
+            largest = largest.max(value.abs());
+            change = change.max((value - rounded).abs());
         }
-        if !rounded.is_finite() {
-            return Err(Error::HalfRange { kind: to });
-        }
-        largest = largest.max(value.abs());
-        change = change.max((value - rounded).abs());
     }
     Ok((bytes, if largest > 0.0 { change / largest } else { 0.0 }))
 }
@@ -140,11 +171,16 @@ fn write_floats(to: Kind, values: &[f32]) -> Result<(Vec<u8>, f32), Error> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Scales;
     use super::*;
 
     fn convert(to: Kind, from: Kind, bytes: &[u8], n: usize, k: usize) -> Result<Converted, Error> {
-        Conversion { to, ternarize: false }.run(from, bytes, n, k, None)
+        Conversion { to, ternarize: false }.run(from, bytes, [k, n, 1], None)
+    }
+
+    fn values(trits: &Trits) -> Vec<f32> {
+        let mut values = vec![0.0; trits.n * trits.k];
+        values.chunks_exact_mut(trits.k).enumerate().for_each(|(row, out)| trits.row(row, out));
+        values
     }
 
     fn single(values: &[f32]) -> Vec<u8> {
@@ -203,11 +239,11 @@ mod tests {
     fn factors_are_folded_into_scales() {
         let ones = single(&[1.0, -1.0, 0.0, 1.0].repeat(32));
         let conversion = Conversion { to: Kind::I2_S, ternarize: false };
-        let converted = conversion.run(Kind::F32, &ones, 1, 128, Some(0.3)).unwrap();
+        let converted = conversion.run(Kind::F32, &ones, [128, 1, 1], Some(0.3)).unwrap();
         assert_eq!(trits::decode(Kind::I2_S, &converted.bytes, 1, 128).unwrap().scales, Scales::Tensor(0.3));
         // The scale of a lookup type, into floats.
         let conversion = Conversion { to: Kind::F32, ternarize: false };
-        let floats = conversion.run(Kind::I2_S, &converted.bytes, 1, 128, Some(2.0)).unwrap();
+        let floats = conversion.run(Kind::I2_S, &converted.bytes, [128, 1, 1], Some(2.0)).unwrap();
         assert_eq!(floats.bytes[..4], 0.6f32.to_le_bytes());
     }
 
@@ -216,12 +252,27 @@ mod tests {
         let wave: Vec<f32> = (0..256).map(|i| (i as f32).sin()).collect();
         let error = convert(Kind::I2_S, Kind::F32, &single(&wave), 1, 256).unwrap_err().to_string();
         assert!(error.contains("--ternarize") && error.contains("not trits"), "{error}");
-        let made = Conversion { to: Kind::I2_S, ternarize: true }.run(Kind::F32, &single(&wave), 1, 256, None).unwrap();
+        let ternarize =
+            |to, values: &[f32], shape| Conversion { to, ternarize: true }.run(Kind::F32, &single(values), shape, None);
+        let made = ternarize(Kind::I2_S, &wave, [256, 1, 1]).unwrap();
         assert_eq!(made.how, How::Ternarised);
         assert_eq!(trits::decode(Kind::I2_S, &made.bytes, 1, 256).unwrap(), recognise::absmean(&wave, 1, 256).unwrap());
+        // Experts have a scale each, where a type has room for that.
+        let experts: Vec<f32> = [1.0, 4.0].iter().flat_map(|by| wave.iter().map(move |value| value * by)).collect();
+        let made = ternarize(Kind::IQ2_BN, &experts, [128, 2, 2]).unwrap();
+        let scale = |by: f32| {
+            let made = recognise::absmean(&experts[if by == 1.0 { 0..256 } else { 256..512 }], 2, 128).unwrap();
+            made.scales.at(128, 0, 0)
+        };
+        let found = trits::decode(Kind::IQ2_BN, &made.bytes, 4, 128).unwrap();
+        assert_eq!(found.scales, Scales::Row(vec![scale(1.0), scale(1.0), scale(4.0), scale(4.0)]));
+        assert_eq!(found.codes[..256], found.codes[256..]);
+        let error = ternarize(Kind::I2_S, &experts, [128, 2, 2]).unwrap_err().to_string();
+        assert!(error.contains("I2_S cannot say") && error.contains("a scale for each row; use"), "{error}");
+
         let mut infinite = wave;
         infinite[7] = f32::INFINITY;
-        let error = Conversion { to: Kind::F16, ternarize: true }.run(Kind::F32, &single(&infinite), 1, 256, None);
+        let error = ternarize(Kind::F16, &infinite, [256, 1, 1]);
         assert!(error.unwrap_err().to_string().contains("not finite"));
         infinite[7] = 1e6;
         let error = convert(Kind::F16, Kind::F32, &single(&infinite), 1, 256).unwrap_err().to_string();

@@ -211,8 +211,9 @@ impl Quantize {
                     let place = || format!("{}: the tensor `{}`", file.path().display(), tensor.name);
                     let factor = step.factor.map(|factor| single(file, factor)).transpose()?;
                     let conversion = Conversion { to, ternarize: self.ternarize };
-                    let (n, k) = (tensor.n() as usize, tensor.k() as usize);
-                    let converted = conversion.run(tensor.kind, &data, n, k, factor).with_context(place)?;
+                    let stacked: u64 = tensor.shape.iter().skip(2).product();
+                    let shape = [tensor.k(), tensor.n() / stacked, stacked].map(|size| size as usize);
+                    let converted = conversion.run(tensor.kind, &data, shape, factor).with_context(place)?;
                     writer.write_tensor(&tensor.name, &converted.bytes)?;
                     report.folded += usize::from(step.factor.is_some());
                     (converted.bytes.len() as u64, Some(converted.how), converted.change)
