@@ -1,5 +1,6 @@
-//! Writes files with random weights in every type that tritune encodes, each beside what it decodes them to, for
-//! `tests/python/types.py`: `weight_types FOLDER`. Formats that share an id are in files of their own.
+//! Writes files with random weights in every type that tritune encodes, and random blocks of every float type that it only
+//! decodes, each beside what it decodes them to, for `tests/python/types.py`: `weight_types FOLDER`. Formats that share an id
+//! are in files of their own.
 
 use std::fs;
 use std::io::BufWriter;
@@ -7,10 +8,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngCore, SeedableRng};
 use tritune::gguf::{Header, Kind, Writer};
 use tritune::quant::convert::Conversion;
-use tritune::quant::{Scales, Trits, trits};
+use tritune::quant::{Scales, Trits, float, trits};
 
 /// Types, with rows, columns and weights under a scale (0: all).
 type Shapes = &'static [(Kind, usize, usize, usize)];
@@ -67,20 +68,34 @@ fn main() -> Result<()> {
             let floats = Conversion { to: kind, ternarize: false }.run(Kind::IQ2_BN, &source, [64, 5, 1], None)?;
             add(&mut tensors, kind, 5, 64, floats.bytes, &values(&weights));
         }
-        let mut header = Header::new();
-        header.set("general.architecture", "none");
-        for Written { name, shape, kind, .. } in &tensors {
-            header.tensor(name, shape, *kind)?;
-        }
-        let path = folder.join(name);
-        let file = fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        let mut writer = Writer::new(BufWriter::new(file), header)?;
-        for Written { name, bytes, .. } in &tensors {
-            writer.write_tensor(name, bytes)?;
-        }
-        writer.finish()?;
-        println!("{}", path.display());
+        write(&folder.join(name), &tensors)?;
     }
+    // Of a float type any bytes are blocks, infinite and NaN scales among them.
+    let mut tensors = Vec::new();
+    for kind in Kind::all().filter(|kind| !kind.is_ternary()) {
+        let (n, k) = (5, 768);
+        let mut blocks = vec![0; kind.bytes(&[k, n])?.context("a known type")? as usize];
+        rng.fill_bytes(&mut blocks);
+        let mut decoded = vec![0.0; (n * k) as usize];
+        float::decode(kind, &blocks, &mut decoded)?;
+        add(&mut tensors, kind, n as usize, k as usize, blocks, &decoded);
+    }
+    write(&folder.join("floats.gguf"), &tensors)
+}
+
+fn write(path: &Path, tensors: &[Written]) -> Result<()> {
+    let mut header = Header::new();
+    header.set("general.architecture", "none");
+    for Written { name, shape, kind, .. } in tensors {
+        header.tensor(name, shape, *kind)?;
+    }
+    let file = fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    let mut writer = Writer::new(BufWriter::new(file), header)?;
+    for Written { name, bytes, .. } in tensors {
+        writer.write_tensor(name, bytes)?;
+    }
+    writer.finish()?;
+    println!("{}", path.display());
     Ok(())
 }
 
