@@ -53,6 +53,16 @@ pub(super) struct Contents {
 pub(super) struct Part {
     pub(super) path: Box<Path>,
     data: Data,
+    /// Where its header ends.
+    header: u64,
+    /// Its tensors start at multiples of this many bytes.
+    pub(super) alignment: u64,
+}
+
+impl Part {
+    fn bytes(&self) -> u64 {
+        self.data.len() as u64
+    }
 }
 
 /// One tensor of a file.
@@ -99,7 +109,8 @@ impl File {
     /// The same, of which `options` say what it does not.
     pub fn open_with(path: impl AsRef<Path>, options: ReadOptions) -> Result<File, Error> {
         let open = |path: &Path| Contents::open(path, options);
-        Ok(File(Arc::new(split::complete(open(path.as_ref())?, open)?)))
+        let whole = split::complete(open(path.as_ref())?, open)?;
+        Ok(File(Arc::new(whole.placed()?)))
     }
 
     /// The same file, of which `options` say what it does not.
@@ -122,13 +133,13 @@ impl File {
     /// Checks a file that is in memory already; `name` stands for its path in messages.
     pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>) -> Result<File, Error> {
         let contents = Contents::parse(name.as_ref(), Data::owned(bytes), ReadOptions::default())?;
-        Ok(File(Arc::new(contents)))
+        Ok(File(Arc::new(contents.placed()?)))
     }
 
     /// Checks a file that is part of the program; `name` stands for its path in messages.
     pub fn from_static(name: impl AsRef<Path>, bytes: &'static [u8]) -> Result<File, Error> {
         let contents = Contents::parse(name.as_ref(), Data::fixed(bytes), ReadOptions::default())?;
-        Ok(File(Arc::new(contents)))
+        Ok(File(Arc::new(contents.placed()?)))
     }
 
     /// Where the file is, or the name that it was given; of a split model, where the first part is.
@@ -156,7 +167,7 @@ impl File {
 
     /// Bytes of the whole file, of all parts together.
     pub fn bytes(&self) -> u64 {
-        self.0.parts.iter().map(|part| part.data.len() as u64).sum()
+        self.0.parts.iter().map(Part::bytes).sum()
     }
 
     /// The format's version: 2 or 3.
@@ -216,7 +227,8 @@ impl File {
 }
 
 impl Contents {
-    /// Opens and checks one file.
+    /// Opens one file and checks its header: where its tensors lie is for [`Contents::placed`] to say, once all parts are
+    /// there.
     pub(super) fn open(path: &Path, options: ReadOptions) -> Result<Contents, Error> {
         if path.is_dir() {
             return Err(Error::Folder { path: path.into(), found: Folder::recognise(path) });
@@ -263,14 +275,18 @@ impl Contents {
         }
 
         let tensors = read_tensors(path, &mut cursor, tensors, options)?;
-        let (header, len) = (cursor.at(), data.len() as u64);
-        let parts = vec![Part { path: path.into(), data }];
+        let header = cursor.at();
+        let parts = vec![Part { path: path.into(), data, header, alignment }];
         let (by_key, by_name) = (Vec::new(), Vec::new());
-        let contents = Contents { parts, options, version, alignment, metadata, by_key, tensors, by_name };
-        let mut contents = contents.indexed()?;
-        part_scales(&mut contents.tensors, &contents.by_name);
-        place(path, &mut contents.tensors, header, alignment, len)?;
-        Ok(contents)
+        Contents { parts, options, version, alignment, metadata, by_key, tensors, by_name }.indexed()
+    }
+
+    /// The same, with the tensors of all parts in their places. What one part says of a tensor's type holds for those in
+    /// others, too: its scale may be there, or the distances that settle which format an id means.
+    fn placed(mut self) -> Result<Contents, Error> {
+        part_scales(&mut self.tensors, &self.by_name);
+        place(&self.parts, &mut self.tensors)?;
+        Ok(self)
     }
 
     /// The same, with its keys and tensors in order of their names.
@@ -351,42 +367,76 @@ fn part_scales(tensors: &mut [Tensor], by_name: &[u32]) {
     }
 }
 
-/// Turns offsets into positions in a file of `len` bytes whose header ends at `header`, and checks that every tensor
-/// is aligned, inside the file, and exactly as far from the next one as its type and shape say.
-fn place(path: &Path, tensors: &mut [Tensor], header: u64, alignment: u64, len: u64) -> Result<(), Error> {
-    // Saturation leaves an offset that is beyond the end of any file.
-    let start = align(header, alignment).unwrap_or(u64::MAX);
-    for tensor in &mut *tensors {
-        if !tensor.offset.is_multiple_of(alignment) {
-            let (tensor, offset) = (tensor.name.clone(), tensor.offset);
-            return Err(Error::Misaligned { path: path.into(), tensor, offset, alignment });
-        }
-        tensor.offset = start.saturating_add(tensor.offset);
-    }
-    let mut order: Vec<u32> = (0..tensors.len() as u32).collect();
-    order.sort_unstable_by_key(|&index| tensors[index as usize].offset);
-    settle(path, tensors, &order, alignment, len)?;
+/// Tensors in the order in which they lie: part by part, by their offsets.
+pub(super) struct Order(Vec<u32>);
 
-    for (position, &index) in order.iter().enumerate() {
-        let next = order.get(position + 1).map(|&next| &tensors[next as usize]);
-        let tensor = &tensors[index as usize];
-        let Tensor { name, kind, offset, bytes, .. } = tensor;
-        let room = next.map_or(len, |next| next.offset).saturating_sub(*offset);
+/// A tensor, how far it is to the next one in its part or to the end of that, and the next one.
+pub(super) struct Stretch<'a> {
+    pub(super) tensor: &'a Tensor,
+    pub(super) room: u64,
+    pub(super) next: Option<&'a Tensor>,
+}
+
+impl Order {
+    fn new(tensors: &[Tensor]) -> Order {
+        let mut order: Vec<u32> = (0..tensors.len() as u32).collect();
+        order.sort_unstable_by_key(|&index| (tensors[index as usize].part, tensors[index as usize].offset));
+        Order(order)
+    }
+
+    pub(super) fn stretches<'a>(
+        &'a self,
+        parts: &'a [Part],
+        tensors: &'a [Tensor],
+    ) -> impl Iterator<Item = Stretch<'a>> {
+        self.0.iter().enumerate().map(|(position, &index)| {
+            let tensor = &tensors[index as usize];
+            let next = self.0.get(position + 1).map(|&next| &tensors[next as usize]);
+            let next = next.filter(|next| next.part == tensor.part);
+            let end = next.map_or(parts[tensor.part].bytes(), |next| next.offset);
+            Stretch { tensor, room: end.saturating_sub(tensor.offset), next }
+        })
+    }
+}
+
+/// Turns offsets into positions in the files, and checks that every tensor is aligned, inside its file, and exactly as
+/// far from the next one as its type and shape say.
+fn place(parts: &[Part], tensors: &mut [Tensor]) -> Result<(), Error> {
+    for tensor in &mut *tensors {
+        let &Part { ref path, header, alignment, .. } = &parts[tensor.part];
+        if !tensor.offset.is_multiple_of(alignment) {
+            let (path, tensor, offset) = (path.to_path_buf(), tensor.name.clone(), tensor.offset);
+            return Err(Error::Misaligned { path, tensor, offset, alignment });
+        }
+        // Saturation leaves an offset that is beyond the end of any file.
+        tensor.offset = align(header, alignment).unwrap_or(u64::MAX).saturating_add(tensor.offset);
+    }
+    let order = Order::new(tensors);
+    settle(parts, tensors, &order)?;
+
+    let mut needs = Vec::with_capacity(tensors.len());
+    for Stretch { tensor, room, next } in order.stretches(parts, tensors) {
+        let &Tensor { ref name, kind, part, offset, bytes, .. } = tensor;
+        let Part { path, alignment, .. } = &parts[part];
+        let len = parts[part].bytes();
         let known = kind.format().is_some();
-        let need = if known { *bytes } else { room.max(1) };
+        let need = if known { bytes } else { room.max(1) };
         if offset.saturating_add(need) > len {
             // The last one tells how long the file should be; of an unknown type, at least.
-            let last = order.last().map_or(tensor, |&last| &tensors[last as usize]);
-            let whole = last.offset.saturating_add(last.bytes.max(1));
-            let (path, tensor) = (path.into(), name.clone());
+            let last = tensors.iter().filter(|other| other.part == part).max_by_key(|other| other.offset);
+            let whole = last.map_or(0, |last| last.offset.saturating_add(last.bytes.max(1)));
+            let (path, tensor) = (path.to_path_buf(), name.clone());
             return Err(Error::Truncated { path, tensor, whole: whole.max(len + 1), len });
         }
         if let Some(next) = next
-            && (room < need || known && align(need, alignment) != Some(room))
+            && (room < need || known && align(need, *alignment) != Some(room))
         {
-            let (path, tensor, next) = (path.into(), name.clone(), next.name.clone());
-            return Err(Error::Conflict { path, tensor, kind: *kind, need, room, next });
+            let (path, tensor, next) = (path.to_path_buf(), name.clone(), next.name.clone());
+            return Err(Error::Conflict { path, tensor, kind, need, room, next });
         }
+        needs.push(need);
+    }
+    for (&index, need) in order.0.iter().zip(needs) {
         tensors[index as usize].bytes = need;
     }
     Ok(())

@@ -1,22 +1,14 @@
 //! Ids that several formats share: which of them a file means is told by the distances between its tensors, once for
 //! all tensors of the id.
 
-use std::path::Path;
-
+use super::file::{Order, Part, Stretch};
 use super::{Error, I2sLayout, Kind, Tensor, align};
 
-/// Sets type and size of every tensor whose id several formats share. `order` is that of the offsets in a file of `len`
-/// bytes.
+/// Sets type and size of every tensor whose id several formats share, in all parts alike.
 ///
 /// # Errors
 /// Where a distance fits none of the formats, distances contradict each other, or all of them fit several.
-pub(super) fn settle(
-    path: &Path,
-    tensors: &mut [Tensor],
-    order: &[u32],
-    alignment: u64,
-    len: u64,
-) -> Result<(), Error> {
+pub(super) fn settle(parts: &[Part], tensors: &mut [Tensor], order: &Order) -> Result<(), Error> {
     let mut ids: Vec<u32> = tensors.iter().map(|tensor| tensor.kind.id()).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -27,10 +19,10 @@ pub(super) fn settle(
         if formats.len() < 2 {
             continue;
         }
-        let kind = decide(path, tensors, order, alignment, len, id, &formats)?;
+        let kind = decide(parts, tensors, order, id, &formats)?;
         for tensor in tensors.iter_mut().filter(|tensor| tensor.kind.id() == id) {
             let refuse = |source| Error::Shape {
-                path: path.into(),
+                path: parts[tensor.part].path.to_path_buf(),
                 tensor: tensor.name.clone(),
                 shape: tensor.shape.clone(),
                 source,
@@ -42,30 +34,20 @@ pub(super) fn settle(
     Ok(())
 }
 
-fn decide(
-    path: &Path,
-    tensors: &[Tensor],
-    order: &[u32],
-    alignment: u64,
-    len: u64,
-    id: u32,
-    formats: &[Kind],
-) -> Result<Kind, Error> {
-    let refuse =
-        |tensor: &Tensor, why: String| Error::Shared { path: path.into(), tensor: tensor.name.clone(), id, why };
+fn decide(parts: &[Part], tensors: &[Tensor], order: &Order, id: u32, formats: &[Kind]) -> Result<Kind, Error> {
+    let refuse = |tensor: &Tensor, why: String| {
+        let path = parts[tensor.part].path.to_path_buf();
+        Error::Shared { path, tensor: tensor.name.clone(), id, why }
+    };
     let mut left = formats.to_vec();
     let mut last = None;
-    for (position, &index) in order.iter().enumerate() {
-        let tensor = &tensors[index as usize];
+    for Stretch { tensor, room, next } in order.stretches(parts, tensors) {
         if tensor.kind.id() != id {
             continue;
         }
-        let next = order.get(position + 1).map(|&next| tensors[next as usize].offset);
-        let room = next.unwrap_or(len).saturating_sub(tensor.offset);
         let takes = |kind: &Kind| kind.bytes(&tensor.shape).ok().flatten();
-        let fits = |kind: &Kind| {
-            takes(kind).is_some_and(|need| need <= room && align(need, alignment).is_some_and(|end| room <= end))
-        };
+        let alignment = parts[tensor.part].alignment;
+        let fits = |kind: &Kind| takes(kind).is_some_and(|need| fits(need, room, alignment));
         if !formats.iter().any(fits) {
             if next.is_none() {
                 // The file may be cut short, or something may follow: that is checked once the type is known.
@@ -92,6 +74,11 @@ fn decide(
         // No tensor has the id, so that nothing depends on it.
         (_, None) => Ok(formats[0]),
     }
+}
+
+/// Whether `need` bytes, and what fills them up to the alignment, are `room`.
+fn fits(need: u64, room: u64, alignment: u64) -> bool {
+    need <= room && align(need, alignment).is_some_and(|end| room <= end)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Models in several files, `NAME-00001-of-00003.gguf` and so on, as llama.cpp's gguf-split writes them.
 //!
-//! Each part is a whole GGUF file. Three of its keys say which one it is (`split.no`, from 0), of how many
+//! Each part is a GGUF file. Three of its keys say which one it is (`split.no`, from 0), of how many
 //! (`split.count`), and how many tensors the model has in all parts together (`split.tensors.count`). Everything else
 //! that is said of the model is said in the first part, which may have no tensors.
 
@@ -320,6 +320,51 @@ mod tests {
         };
         assert_says(missing(NUMBER), &["the key `split.no` is missing"]);
         assert_says(missing(TENSORS), &["the key `split.tensors.count` is missing"]);
+    }
+
+    /// Part `number` of two with three tensors, these of zeros.
+    fn half(number: u16, tensors: &[(&str, &[u64], Kind)]) -> Vec<u8> {
+        let mut header = Header::new();
+        header.set(NUMBER, number).set(COUNT, 2u16).set(TENSORS, 3i32);
+        for (name, shape, kind) in tensors {
+            header.tensor(*name, shape, *kind).unwrap();
+        }
+        let mut writer = Writer::new(Vec::new(), header).unwrap();
+        for (name, shape, kind) in tensors {
+            writer.write_tensor(name, &vec![0; kind.bytes(shape).unwrap().unwrap() as usize]).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    fn open_halves(halves: [Vec<u8>; 2]) -> Vec<(Kind, u64)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |number| folder.path().join(format!("m{}", ending(number, 2)));
+        (0..).zip(halves).for_each(|(number, bytes)| std::fs::write(path(number), bytes).unwrap());
+        let file = File::open(path(0)).unwrap();
+        file.tensors().iter().map(|tensor| (tensor.kind, tensor.bytes)).collect()
+    }
+
+    #[test]
+    fn distances_in_one_part_settle_the_types_of_all() {
+        for (kind, few) in [(Kind::Q2_0, 36), (Kind::Q2_0_G128, 34)] {
+            // 128 elements are of either.
+            let wide: &[u64] = &[256, 64];
+            let halves = [half(0, &[("a", wide, kind), ("b", wide, kind)]), half(1, &[("c", &[128], kind)])];
+            let many = kind.bytes(wide).unwrap().unwrap();
+            assert_eq!(open_halves(halves), [(kind, many), (kind, many), (kind, few)]);
+        }
+    }
+
+    #[test]
+    fn the_scale_of_a_lookup_type_may_be_in_another_part() {
+        let mut first = half(0, &[("a", &[4], Kind::F32), ("w", &[256], Kind::F32)]);
+        // 4096 elements of TL1 in as many bytes: the shape follows the name and the number of dimensions.
+        let name = b"\x01\0\0\0\0\0\0\0w";
+        let at = first.windows(name.len()).position(|window| window == name).unwrap() + name.len() + 4;
+        first[at..][..8].copy_from_slice(&4096u64.to_le_bytes());
+        first[at + 8] = Kind::TL1.id() as u8;
+        let halves = [first, half(1, &[("w_scale", &[1], Kind::F32)])];
+        assert_eq!(open_halves(halves), [(Kind::F32, 16), (Kind::TL1, 1024), (Kind::F32, 4)]);
     }
 
     #[test]
