@@ -117,6 +117,10 @@ pub enum Error {
              format by this id; get the model in a format that this program reads", path.display(), kind.id())]
     Conflict { path: PathBuf, tensor: String, kind: Kind, need: u64, room: u64, next: String },
 
+    #[error("{}: the tensor `{tensor}` has type id {}, which means {kind} here, but by its size it is of {other}, which this \
+             program does not read; get the model in another format", path.display(), kind.id())]
+    Another { path: PathBuf, tensor: String, kind: Kind, other: &'static str },
+
     #[error("{}: the tensor `{tensor}` has type id {id}, which several formats share, and the file does not tell which it \
              means: {why}; it is damaged, or another format uses this id: download it again, or get the model in another \
              format", path.display())]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::cursor::Cursor;
-use super::settle::settle;
+use super::settle::{another, settle};
 use super::value::Value;
 use super::{
     ALIGNMENT, ALIGNMENT_KEY, Data, Error, Folder, Foreign, I2sLayout, Kind, MAGIC, align, download, sane_alignment,
@@ -421,6 +421,9 @@ fn place(parts: &[Part], tensors: &mut [Tensor]) -> Result<(), Error> {
         let len = parts[part].bytes();
         let known = kind.format().is_some();
         let need = if known { bytes } else { room.max(1) };
+        if let Some(other) = another(tensor, room, *alignment) {
+            return Err(Error::Another { path: path.to_path_buf(), tensor: name.clone(), kind, other });
+        }
         if offset.saturating_add(need) > len {
             // The last one tells how long the file should be; of an unknown type, at least.
             let last = tensors.iter().filter(|other| other.part == part).max_by_key(|other| other.offset);
@@ -648,6 +651,33 @@ mod tests {
         let tensor = file.tensor("w").unwrap();
         assert_eq!((tensor.elements(), tensor.bytes), (4096, 1024));
         assert_eq!(file.lookup_scale(tensor), Some(file.tensor("w_scale").unwrap()));
+    }
+
+    #[test]
+    fn a_type_of_another_program_is_named_where_its_size_tells() {
+        // 64 rows of 512 elements: 17408 bytes as MXFP4.
+        let kinds = |last: bool| {
+            let mut header = Header::new();
+            let (other, after) = (("w", vec![0; 17408]), ("x", vec![0; 4]));
+            let tensors = if last { [after, other] } else { [other, after] };
+            for (name, bytes) in &tensors {
+                header.tensor(*name, &[bytes.len() as u64 / 4], Kind::F32).unwrap();
+            }
+            let views: Vec<(&str, &[u8])> = tensors.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+            let mut bytes = write(header, &views);
+            // Of one dimension, the elements follow the name.
+            let at = bytes.windows(9).position(|window| window == b"\x01\0\0\0\0\0\0\0w").unwrap() + 9 + 4;
+            bytes[at..][..8].copy_from_slice(&(64u64 * 512).to_le_bytes());
+            bytes[at + 8] = 39;
+            read(bytes).unwrap_err().to_string()
+        };
+        for last in [false, true] {
+            let refusal = kinds(last);
+            assert!(
+                refusal.contains("`w` has type id 39, which means TL2 here, but by its size it is of MXFP4"),
+                "{refusal}"
+            );
+        }
     }
 
     #[test]

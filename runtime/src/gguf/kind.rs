@@ -231,7 +231,10 @@ pub enum ShapeError {
     Tensor { kind: Kind, elements: u64, block: u64 },
     #[error("its {n} rows are not a multiple of the {rows} that {kind} stores together")]
     Rows { kind: Kind, n: u64, rows: u64 },
-    #[error("its rows of {k} elements are shorter than the {least} that {kind} needs")]
+    #[error(
+        "its rows of {k} elements are shorter than the {least} that {kind} needs; MXFP4, which has the same id, is not \
+             read"
+    )]
     Short { kind: Kind, k: u64, least: u64 },
 }
 

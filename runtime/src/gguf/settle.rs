@@ -81,6 +81,22 @@ fn fits(need: u64, room: u64, alignment: u64) -> bool {
     need <= room && align(need, alignment).is_some_and(|end| room <= end)
 }
 
+/// Formats that cannot be read, under the id of one that can: that one, the name, elements and bytes of a block.
+const OTHERS: [(Kind, &str, u64, u64); 1] = [(Kind::TL2, "MXFP4", 32, 17)];
+
+/// The format that `tensor` has by its size, where that is not the one that its id means here.
+pub(super) fn another(tensor: &Tensor, room: u64, alignment: u64) -> Option<&'static str> {
+    if fits(tensor.bytes, room, alignment) {
+        return None;
+    }
+    let is = |(kind, _, elements, bytes): &(Kind, &str, u64, u64)| {
+        let need = (tensor.elements() / elements).checked_mul(*bytes);
+        let whole = tensor.k().is_multiple_of(*elements);
+        tensor.kind == *kind && whole && need.is_some_and(|need| fits(need, room, alignment))
+    };
+    OTHERS.into_iter().find(is).map(|(_, name, ..)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{File, Header, Writer};
