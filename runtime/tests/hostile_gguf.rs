@@ -414,8 +414,11 @@ fn the_largest_counts_stay_within_bounds() {
 fn text_that_is_not_utf8() {
     let key = Raw::new(3, 0, 1).u64(2).bytes(b"\xff\xfe").u32(0).u8(0);
     assert_says(&key.refusal(), &["the name of metadata key 0 at byte 32 is not UTF-8"]);
-    let value = Raw::new(3, 0, 1).str("general.name").u32(8).u64(1).bytes(b"\x80");
-    assert_says(&value.refusal(), &["the value of `general.name`", "not UTF-8"]);
+    let value = Raw::new(3, 0, 1).str("tokenizer.chat_template").u32(8).u64(1).bytes(b"\x80");
+    assert_says(&value.refusal(), &["the value of `tokenizer.chat_template`", "not UTF-8"]);
+    // Elsewhere it is replaced, within the bounds.
+    let name = Raw::new(3, 0, 1).str("general.name").u32(8).u64(4 << 20).bytes(&b"a\x80".repeat(2 << 20));
+    assert!(survive(name.0));
 }
 
 #[test]

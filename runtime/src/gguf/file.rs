@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Text};
 use super::settle::{another, settle};
 use super::value::Value;
 use super::{
@@ -20,6 +20,9 @@ const MAX_TENSORS: u64 = 16384;
 const LEAST_KEY: u64 = 8 + 4 + 1;
 /// The fewest bytes that a tensor takes: the length of its name, the number of dimensions, one dimension, type, offset.
 const LEAST_TENSOR: u64 = 8 + 4 + 8 + 4 + 8;
+
+/// Where keys are whose strings make tokens.
+const TOKENIZER: &str = "tokenizer.";
 
 /// What a file does not say of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -304,7 +307,9 @@ fn read_metadata(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<(String, V
     let mut metadata = Vec::with_capacity(count);
     for index in 0..count {
         let key = cursor.name(format_args!("the name of metadata key {index}"))?;
-        let value = cursor.value(format_args!("the value of `{key}`"))?;
+        // Ids hang on a tokenizer's strings; of the rest, a name in another encoding must not cost the model.
+        let text = if key.starts_with(TOKENIZER) { Text::Exact } else { Text::Lossy };
+        let value = cursor.value(format_args!("the value of `{key}`"), text)?;
         metadata.push((key.into(), value));
     }
     Ok(metadata)
@@ -320,7 +325,7 @@ fn read_tensors(
     let mut tensors = Vec::with_capacity(count);
     for index in 0..count {
         let name = cursor.name(format_args!("the name of tensor {index}"))?;
-        let refuse = |shape, source| Error::Shape { path: path.into(), tensor: name.into(), shape, source };
+        let refuse = |shape, source| Error::Shape { path: path.into(), tensor: name.to_string(), shape, source };
         let dimensions = cursor.u32(format_args!("the dimensions of tensor `{name}`"))?;
         if dimensions > 4 {
             return Err(refuse(Vec::new(), super::ShapeError::Dimensions(dimensions.into())));
@@ -651,6 +656,31 @@ mod tests {
         let tensor = file.tensor("w").unwrap();
         assert_eq!((tensor.elements(), tensor.bytes), (4096, 1024));
         assert_eq!(file.lookup_scale(tensor), Some(file.tensor("w_scale").unwrap()));
+    }
+
+    #[test]
+    fn what_is_no_utf_8_is_replaced_but_in_names_and_tokens() {
+        let mut header = Header::new();
+        let (author, tags) = ("jos_ and _____ x", ["a_b", "c"].into_iter().collect::<Strings>());
+        header.set("author", author).set("tags", tags.clone()).set("tokenizer.words", tags);
+        let sound = write(header, &[]);
+        let broken = |key: &str, value: &str| {
+            let find = |bytes: &[u8], what: &str| {
+                bytes.windows(what.len()).position(|window| window == what.as_bytes()).unwrap()
+            };
+            let mut bytes = sound.clone();
+            let at = find(&bytes, key);
+            let at = at + find(&bytes[at..], value);
+            bytes[at..at + value.len()].iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = 0xe9);
+            read(bytes)
+        };
+        let file = broken("author", author).unwrap();
+        assert_eq!(file.str("author").unwrap(), "jos\u{fffd} and \u{fffd} x");
+        let file = broken("tags", "a_b").unwrap();
+        assert_eq!(file.strings("tags").unwrap().iter().collect::<Vec<_>>(), ["a\u{fffd}b", "c"]);
+        let refusal = broken("tokenizer.words", "a_b").unwrap_err().to_string();
+        assert!(refusal.contains("string 0 of the value of `tokenizer.words`"), "{refusal}");
+        assert!(refusal.contains("is not UTF-8"), "{refusal}");
     }
 
     #[test]
