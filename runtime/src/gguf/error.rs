@@ -68,8 +68,8 @@ pub enum Error {
              names: download it again", path.display())]
     MissingTensor { path: PathBuf, tensor: String },
 
-    #[error("{}: the tensor `{tensor}` of shape {shape:?} cannot be: {source}; the file is damaged or its converter is \
-             at fault: download it again or convert the model again", path.display())]
+    #[error("{}: the tensor `{tensor}` of shape {shape:?} cannot be: {source}; {}the file is damaged or its converter is \
+             at fault: download it again or convert the model again", path.display(), source.layout())]
     Shape { path: PathBuf, tensor: String, shape: Vec<u64>, source: ShapeError },
 
     #[error("{}: the tensor `{tensor}` is at offset {offset}, which is not a multiple of the alignment {alignment}; the \

@@ -616,6 +616,7 @@ mod tests {
         let bytes = write(header, &[("a", &[0x55; 80])]);
         let refusal = read(bytes.clone()).unwrap_err().to_string();
         assert!(refusal.contains("192 elements are not a multiple of the 128 in a block of I2_S"), "{refusal}");
+        assert!(refusal.contains("--i2s-layout arm64 reads it, else the file is damaged"), "{refusal}");
 
         let mut header = Header::new();
         header.tensor("a", &[256], Kind::I2_S).unwrap();

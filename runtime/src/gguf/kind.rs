@@ -180,7 +180,7 @@ const FORMATS: [Format; 26] = {
         Format::trits(Kind::TQ1_0, 34, "TQ1_0", 256,  54, BlockEnd).file_type(36),
         Format::trits(Kind::TQ2_0, 35, "TQ2_0", 256,  66, BlockEnd).file_type(37),
         Format::tensor(Kind::I2_S,       36, "I2_S",       128, 32, Tensor).file_type(40),
-        Format::tensor(Kind::I2_S_ARM64, 36, "I2_S_ARM64",  64, 16, Tensor).file_type(40),
+        Format::tensor(Kind::I2_S_ARM64, 36, "I2_S_ARM64", I2S_ARM64, 16, Tensor).file_type(40),
         Format::tensor(Kind::TL1,        38, "TL1",          4,  1, Tensor).file_type(38),
         Format::tensor(Kind::TL2,        39, "TL2",          1,  1, Reserved).file_type(39),
         Format::trits(Kind::Q2_0,       42, "Q2_0",       64, 18, BlockStart).file_type(41),
@@ -191,6 +191,9 @@ const FORMATS: [Format; 26] = {
         Format::trits(Kind::IQ2_BN_R4, 335, "IQ2_BN_R4",  64, 16, RowF32).head(4).rows(4).file_type(337),
     ]
 };
+
+/// Elements in a block of I2_S_ARM64.
+const I2S_ARM64: u64 = 64;
 
 /// Names of types that cannot be computed with, for messages.
 const NAMES: [(u32, &str); 19] = [
@@ -236,6 +239,18 @@ pub enum ShapeError {
              read"
     )]
     Short { kind: Kind, k: u64, least: u64 },
+}
+
+impl ShapeError {
+    /// A way out before others, for a message: what is no I2_S in blocks of 128 may be one in blocks of 64.
+    pub(super) fn layout(&self) -> &'static str {
+        match self {
+            ShapeError::Tensor { kind: Kind::I2_S, elements, .. } if elements.is_multiple_of(I2S_ARM64) => {
+                "if an old build of bitnet.cpp for Arm wrote it, --i2s-layout arm64 reads it, else "
+            }
+            _ => "",
+        }
+    }
 }
 
 impl Kind {
