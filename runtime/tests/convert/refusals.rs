@@ -81,6 +81,18 @@ fn what_is_no_such_model_is_refused_by_name() {
     });
     assert!(error.contains("has the code 3 for the weight at row 97, column 5"), "{error}");
 
+    // One head of two rows, of a byte each: rows that do not come in fours.
+    let mut odd = base().set("num_attention_heads", 128.into());
+    odd = odd.set("num_key_value_heads", 1.into()).set("head_dim", 2.into());
+    for layer in 0..LAYERS {
+        for projection in ["k_proj", "v_proj"] {
+            let matrix = odd.tensor(&format!("model.layers.{layer}.self_attn.{projection}.weight"));
+            (matrix.1, matrix.2) = (vec![2, HIDDEN], Stored::Packed(vec![0b01_01_01_01; 2 * HIDDEN]));
+        }
+    }
+    let error = refusal(&odd);
+    assert!(error.contains("k_proj.weight` is packed, four rows in one, but config.json gives it 2 rows"), "{error}");
+
     assert!(
         refusal(&base().without(scale))
             .contains("is packed, but `model.layers.0.self_attn.v_proj.weight_scale` is missing")
