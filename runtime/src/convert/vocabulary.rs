@@ -18,13 +18,13 @@ use crate::tokenizer::{Vocabulary, pre_tokenizers};
 const FILE: &str = "tokenizer.json";
 
 /// `tokenizer.ggml.token_type`.
-mod kind {
-    pub(super) const NORMAL: i32 = 1;
-    pub(super) const UNKNOWN: i32 = 2;
-    pub(super) const CONTROL: i32 = 3;
-    pub(super) const USER_DEFINED: i32 = 4;
-    pub(super) const UNUSED: i32 = 5;
-    pub(super) const BYTE: i32 = 6;
+pub(super) mod kind {
+    pub(in crate::convert) const NORMAL: i32 = 1;
+    pub(in crate::convert) const UNKNOWN: i32 = 2;
+    pub(in crate::convert) const CONTROL: i32 = 3;
+    pub(in crate::convert) const USER_DEFINED: i32 = 4;
+    pub(in crate::convert) const UNUSED: i32 = 5;
+    pub(in crate::convert) const BYTE: i32 = 6;
 }
 
 /// What a GGUF file says about its tokenizer.

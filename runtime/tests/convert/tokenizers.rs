@@ -139,6 +139,27 @@ fn tokenizers_that_cannot_be_said_are_refused_by_name() {
 }
 
 #[test]
+fn added_tokens_that_are_found_elsewhere_in_a_text_are_told() {
+    let replace = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
+    let legacy = json!({ "type": "Sequence", "normalizers": [{ "type": "Prepend", "prepend": "▁" }, replace] });
+    let warnings = |normalized: bool| {
+        let mut spelt = sentence_piece(legacy.clone(), Value::Null);
+        let mut json: Value = serde_json::from_str(&spelt.files[0].1).unwrap();
+        json["added_tokens"].as_array_mut().unwrap().push(json!({
+            "id": 269, "content": "ZZ", "special": false, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": normalized,
+        }));
+        spelt.files[0].1 = json.to_string();
+        let folder = pair(&ONE_BIT, Matrices::Packed(Convention::Scale), true, &spelt).checkpoint.save();
+        plan(folder.path(), &Options::default()).warnings().to_vec()
+    };
+    // The library looks for it once a space has been put before the text, and puts none behind it.
+    let told = |text: &String| text.starts_with("3 of 3 texts with added tokens are encoded otherwise");
+    assert!(warnings(true).iter().any(told), "{:?}", warnings(true));
+    assert!(!warnings(false).iter().any(|text| text.contains("added tokens")), "{:?}", warnings(false));
+}
+
+#[test]
 fn an_end_token_of_the_template_is_the_eos_and_the_other_one_the_end_of_turn() {
     let spelt = byte_level(|json| {
         json["post_processor"] = json!({
