@@ -165,3 +165,42 @@ pub(super) fn compare(
     }
     Ok(())
 }
+
+/// Tokens whose texts make one text, where a pre-tokenizer is looked for: what cuts words alike may cut the boundaries
+/// between them in another way.
+const JOINED: usize = 7;
+
+/// Which of `candidates`, names of pre-tokenizers, gives `vocabulary` the ids of the library's tokenizer in `text`, the
+/// file at `path`, in the texts above, in that of every token and in those of tokens joined; and how many texts
+/// these were.
+pub(super) fn identify(
+    path: &Path,
+    text: &str,
+    vocabulary: &Vocabulary,
+    candidates: impl Iterator<Item = &'static str>,
+) -> Result<Option<(&'static str, usize)>, Error> {
+    let theirs = library_of(path, text)?;
+    for name in candidates {
+        let vocabulary = Vocabulary { pre: Some(name.to_owned()), ..vocabulary.clone() };
+        let pair = Pair::new(path, &theirs, &vocabulary)?;
+        let tokens: Vec<String> = pair.tokens(&vocabulary).collect();
+        let texts =
+            TEXTS.iter().map(|text| (*text).to_owned()).chain(tokens.chunks(JOINED).map(|texts| texts.concat()));
+        let mut same = 0;
+        let mut differs = false;
+        for text in texts.chain(tokens.iter().cloned()) {
+            match pair.encode(&text)? {
+                Found::Same => same += 1,
+                Found::NotComparable => {}
+                Found::Different(_) => {
+                    differs = true;
+                    break;
+                }
+            }
+        }
+        if !differs {
+            return Ok(Some((name, same)));
+        }
+    }
+    Ok(None)
+}
