@@ -139,6 +139,29 @@ fn folders_that_hold_something_else_are_refused() {
 }
 
 #[test]
+fn json_as_python_and_editors_write_it_is_read() {
+    let folder = pair(&LLAMA, Matrices::Packed(Convention::Reciprocal), true, &bytes()).checkpoint.save();
+    let config = folder.path().join("config.json");
+    let whole = fs::read_to_string(&config).unwrap();
+    let refused = |text: String| {
+        fs::write(&config, text).unwrap();
+        refusal_with(folder.path(), &Options::default())
+    };
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        let path = folder.path().join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("\u{feff}{text}")).unwrap();
+    }
+    assert_eq!(refusal_with(folder.path(), &Options::default()), "nothing");
+    let more = r#"{"loss":NaN,"range":[Infinity,-Infinity],"said":"\"NaN","#;
+    assert_eq!(refused(whole.replacen('{', more, 1)), "nothing");
+    let error = refused(whole.replace("10000.0", "Infinity"));
+    assert!(error.contains("`rope_theta` is \"Infinity\", but must be a number above 0"), "{error}");
+    let error = refused(whole.replacen('{', "{NaN:", 1));
+    assert!(error.contains("it is not JSON"), "{error}");
+}
+
+#[test]
 fn damaged_safetensors_are_refused_in_words() {
     let folder = pair(&LLAMA, Matrices::Packed(Convention::Reciprocal), true, &bytes()).checkpoint.save();
     let path = folder.path().join("model.safetensors");
