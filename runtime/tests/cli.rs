@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use tritune::gguf::{File, Header, Writer};
 use tritune::kernels::{Cell, Isa, KERNELS, Kernel, KernelId, Method, Schedule};
 use tritune_tuning::case::{self, Case, PROMPT};
 use tritune_tuning::machine::Machine;
@@ -259,6 +260,37 @@ fn inspect_tells_decisions_and_obstacles() {
 
     let Some(file) = shared::find("vocab/ggml-vocab-falcon.gguf") else { return };
     assert!(stdout(&run(&["inspect", path(&file)])).contains("cannot be run"));
+}
+
+#[test]
+fn keys_that_are_not_known_are_ignored_by_name() {
+    const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/austen-5m-i2_s.gguf");
+    let demo = File::open(DEMO).expect("sound");
+    let mut header = Header::new();
+    for (key, value) in demo.metadata() {
+        header.set(key.clone(), value.clone());
+    }
+    let key = format!("{}.training_steps", demo.str("general.architecture").expect("there"));
+    header.set(key.clone(), 5u32);
+    for tensor in demo.tensors() {
+        header.tensor(tensor.name.clone(), &tensor.shape, tensor.kind).expect("sound");
+    }
+    let mut writer = Writer::new(Vec::new(), header).expect("room");
+    for tensor in demo.tensors() {
+        writer.write_tensor(&tensor.name, &demo.data(tensor)).expect("room");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("model.gguf");
+    std::fs::write(&model, writer.finish().expect("room")).expect("written");
+
+    let option = ["--ignore-key", &key];
+    let asked = ["run", path(&model), "-p", "It was", "-n", "8", "--temp", "0"];
+    let refused = refusal(&run(&asked));
+    assert!(refused.contains(&option.join(" ")), "{refused}");
+    assert!(stdout(&run(&[&asked[..], &option].concat())).starts_with(" a very unfortunate one."));
+    let said = stdout(&run(&[&["inspect", path(&model)][..], &option].concat()));
+    assert!(said.contains(&format!("ignored key: {key} = 5 (--ignore-key")), "{said}");
+    assert!(!said.contains("cannot be run"), "{said}");
 }
 
 #[test]

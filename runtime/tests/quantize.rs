@@ -400,7 +400,8 @@ fn models_that_share_an_id_do_not_meet_in_a_file() {
     let [old, new] = ["old.gguf", "new.gguf"].map(|name| folder.path().join(name));
     quantize(Path::new(DEMO), &old, Kind::Q2_0_G128, &["--embedding", "--ternarize"]);
     let kinds = |path: &Path| -> Vec<Kind> {
-        let file = File::open_with(path, ReadOptions { i2s_layout: Some(I2sLayout::X86) }).expect("sound");
+        let file = File::open_with(path, ReadOptions { i2s_layout: Some(I2sLayout::X86), ..ReadOptions::default() })
+            .expect("sound");
         ["token_embd.weight", "blk.0.attn_q.weight"].map(|name| file.tensor(name).expect("there").kind).to_vec()
     };
     assert_eq!(kinds(&old), [Kind::Q2_0_G128; 2]);

@@ -10,6 +10,7 @@ use super::folder::{Document, Folder};
 use super::rope;
 use crate::decision::Decision;
 use crate::gguf;
+use crate::model::Pooling;
 
 /// Keys that change what a model computes, each with the numbers at which they change nothing: false is 0, true is 1.
 #[rustfmt::skip]
@@ -100,7 +101,7 @@ impl Configuration {
         }
     }
 
-    pub(super) fn read(folder: &Folder) -> Result<Configuration, Error> {
+    pub(super) fn read(folder: &Folder, pooling: Option<Pooling>) -> Result<Configuration, Error> {
         let missing = || Error::file(folder.path(), "there is no config.json in it; name the folder of a whole model");
         let config = folder.json("config.json")?.ok_or_else(missing)?;
         let (family, class) = family_of(&config)?;
@@ -144,7 +145,7 @@ impl Configuration {
         reader.gemma(head)?;
         let quantization = reader.quantization()?;
         let headless = class.ends_with("Model");
-        reader.pooling(folder, headless)?;
+        reader.pooling(folder, headless, pooling)?;
 
         let rope = rope::read(&config, family, head, context, layers)?;
         for (suffix, value) in rope.keys {
@@ -325,13 +326,22 @@ impl Reader<'_> {
         }))
     }
 
-    /// How embedding models make one vector of many, as sentence-transformers says it.
-    fn pooling(&mut self, folder: &Folder, headless: bool) -> Result<(), Error> {
+    /// How embedding models make one vector of many: as it was asked for, or as sentence-transformers says it.
+    fn pooling(&mut self, folder: &Folder, headless: bool, asked: Option<Pooling>) -> Result<(), Error> {
         const FILE: &str = "modules.json";
+        if let Some((.., name, number, _)) = POOLING.into_iter().find(|(.., pooling)| Some(*pooling) == asked) {
+            self.key("pooling_type", number);
+            self.decide("pooling", name, "--pooling");
+            return Ok(());
+        }
         let path = folder.path().join(FILE);
         let Some(text) = folder.text(FILE)? else {
             let why = format!("it is the folder of an embedding model, but has no {FILE} that says how it pools");
-            return if headless { Err(Error::file(folder.path(), why + "; download that too")) } else { Ok(()) };
+            return if headless {
+                Err(Error::file(folder.path(), why + "; download that too, or say it with --pooling"))
+            } else {
+                Ok(())
+            };
         };
         let broken = |why: &str| Error::file(&path, format!("{why}; download it again"));
         let modules: Vec<Value> = serde_json::from_str(&text).map_err(|error| broken(&error.to_string()))?;
@@ -349,7 +359,7 @@ impl Reader<'_> {
                     let missing = || Error::file(&folder.path().join(&name), "it is missing; download it too");
                     let pooling = folder.json(&name)?.ok_or_else(missing)?;
                     let mut modes = Vec::new();
-                    for (key, name, number) in POOLING {
+                    for (key, name, number, _) in POOLING {
                         let named = pooling.opt_text("pooling_mode")? == Some(name);
                         if named || pooling.opt_flag(key)? == Some(true) {
                             modes.push((name, number));
@@ -369,10 +379,10 @@ impl Reader<'_> {
 }
 
 /// sentence-transformers' two spellings of a pooling, and llama.cpp's number for it.
-const POOLING: [(&str, &str, u32); 3] = [
-    ("pooling_mode_mean_tokens", "mean", 1),
-    ("pooling_mode_cls_token", "cls", 2),
-    ("pooling_mode_lasttoken", "lasttoken", 3),
+const POOLING: [(&str, &str, u32, Pooling); 3] = [
+    ("pooling_mode_mean_tokens", "mean", 1, Pooling::Mean),
+    ("pooling_mode_cls_token", "cls", 2, Pooling::First),
+    ("pooling_mode_lasttoken", "lasttoken", 3, Pooling::Last),
 ];
 
 /// A number or a bool as a number.

@@ -81,7 +81,8 @@ impl Folder {
             return Err(Error::file(&path, format!("{why} that Hugging Face's libraries write")));
         }
         match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
+            // Editors on Windows put a byte order mark in front.
+            Ok(text) => Ok(Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))),
             Err(source) => Err(Error::Io { path, source }),
         }
     }
@@ -104,7 +105,8 @@ pub(super) struct Document {
 
 impl Document {
     pub(super) fn parse(path: PathBuf, text: &str) -> Result<Document, Error> {
-        match serde_json::from_str(text) {
+        let parsed = serde_json::from_str(text);
+        match parsed.or_else(|error| serde_json::from_str(&quote_what_is_no_number(text)).map_err(|_| error)) {
             Ok(Value::Object(map)) => Ok(Document { path, within: String::new(), map }),
             Ok(_) => Err(Error::file(&path, "it holds no JSON object; download it again")),
             Err(error) => {
@@ -207,6 +209,30 @@ impl Document {
         let within = format!("{}{key}.", self.within);
         Ok(map.map(|map| Document { path: self.path.clone(), within, map }))
     }
+}
+
+/// JSON with NaN and infinities, which Python's `json` writes as bare words, as texts: a key that is read has another
+/// value then than it must have, and others are no matter.
+fn quote_what_is_no_number(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut within = false;
+    while let Some(c) = rest.chars().next() {
+        let word = ["NaN", "Infinity", "-Infinity"].into_iter().find(|word| !within && rest.starts_with(word));
+        let end = match (word, c) {
+            (Some(word), _) => word.len(),
+            // With what it escapes, a quotation mark perhaps.
+            (None, '\\') => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            (None, c) => c.len_utf8(),
+        };
+        within ^= c == '"';
+        match word {
+            Some(word) => quoted.extend(["\"", word, "\""]),
+            None => quoted.push_str(&rest[..end]),
+        }
+        rest = &rest[end..];
+    }
+    quoted
 }
 
 fn count(value: &Value) -> Option<u32> {

@@ -24,6 +24,7 @@ pub use matrix::Convention;
 
 use crate::decision::Decision;
 use crate::gguf::{Header, Kind, Value, Writer};
+use crate::model::Pooling;
 use checkpoint::{Checkpoint, Stored};
 use configuration::Configuration;
 use folder::Folder;
@@ -43,6 +44,8 @@ pub struct Options {
     pub ternarise: bool,
     /// The pre-tokenizer, whatever tokenizer.json says.
     pub pre: Option<String>,
+    /// How an embedding model pools, whatever modules.json says.
+    pub pooling: Option<Pooling>,
 }
 
 /// The float types that are written.
@@ -236,7 +239,7 @@ impl Step {
 pub fn plan(folder: &Path, options: &Options) -> Result<Plan, Error> {
     let folder = Folder::open(folder)?;
     options.check(&folder)?;
-    let configuration = Configuration::read(&folder)?;
+    let configuration = Configuration::read(&folder, options.pooling)?;
     let Checkpoint { tensors, files } = Checkpoint::open(&folder)?;
     let prefix = if tensors.contains_key("model.embed_tokens.weight") { "model." } else { "" };
     let name = format!("{prefix}embed_tokens.weight");

@@ -223,7 +223,11 @@ impl Planner<'_> {
     fn method(&mut self, name: &str, stored: &Stored, [n, k]: [usize; 2]) -> Result<Method, Error> {
         let scale = self.take(&format!("{name}.weight_scale"));
         let packed = stored.dtype == Dtype::U8;
-        if packed && n.is_multiple_of(4) {
+        if packed {
+            if !n.is_multiple_of(4) {
+                let why = format!("is packed, four rows in one, but config.json gives it {n} rows; the files are not");
+                return Err(stored.error(why + " of one model, or packed otherwise: convert the unpacked checkpoint"));
+            }
             stored.expect_shape(&[n / 4, k], "four codes a byte make it")?;
         } else {
             stored.expect_shape(&[n, k], "config.json makes it")?;

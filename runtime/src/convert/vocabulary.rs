@@ -18,13 +18,13 @@ use crate::tokenizer::{Vocabulary, pre_tokenizers};
 const FILE: &str = "tokenizer.json";
 
 /// `tokenizer.ggml.token_type`.
-mod kind {
-    pub(super) const NORMAL: i32 = 1;
-    pub(super) const UNKNOWN: i32 = 2;
-    pub(super) const CONTROL: i32 = 3;
-    pub(super) const USER_DEFINED: i32 = 4;
-    pub(super) const UNUSED: i32 = 5;
-    pub(super) const BYTE: i32 = 6;
+pub(super) mod kind {
+    pub(in crate::convert) const NORMAL: i32 = 1;
+    pub(in crate::convert) const UNKNOWN: i32 = 2;
+    pub(in crate::convert) const CONTROL: i32 = 3;
+    pub(in crate::convert) const USER_DEFINED: i32 = 4;
+    pub(in crate::convert) const UNUSED: i32 = 5;
+    pub(in crate::convert) const BYTE: i32 = 6;
 }
 
 /// What a GGUF file says about its tokenizer.
@@ -116,12 +116,17 @@ pub(super) fn read(folder: &Folder, tokens: usize, pre: Option<&str>) -> Result<
     let mut reader =
         Reader { path, json, files, said: Said::default(), vocabulary: Vocabulary::default(), metaspace: false };
     reader.model(tokens)?;
-    let forced = reader.pre_tokenizer(pre)?;
+    let pre_tokenizer = reader.pre_tokenizer(pre)?;
     reader.special_tokens()?;
     reader.added_tokens()?;
-    let Reader { path, json, vocabulary, mut said, metaspace, .. } = reader;
+    let ignores = reader.json.model.ignore_merges;
+    let Reader { path, json, mut vocabulary, mut said, metaspace, .. } = reader;
     // What follows takes as much memory again.
     drop(json);
+    if let PreTokenizer::Unknown { steps } = &pre_tokenizer {
+        vocabulary.pre = Some(identified(&path, &text, &vocabulary, ignores, steps, &mut said)?);
+    }
+    let forced = matches!(pre_tokenizer, PreTokenizer::Forced);
     proof::compare(&path, &text, &vocabulary, proof::Leave { forced, leading_spaces: metaspace }, &mut said)?;
     keys(vocabulary, &mut said);
     templates(folder, &mut said)?;
@@ -150,6 +155,45 @@ struct Files {
     tokenizer: Option<Document>,
     special: Option<Document>,
     generation: Option<Document>,
+}
+
+/// How the pre-tokenizer came to be known.
+enum PreTokenizer {
+    /// By its steps.
+    Known,
+    /// The caller has the last word about it.
+    Forced,
+    /// Not yet: its steps are none of those known.
+    Unknown { steps: String },
+}
+
+/// The pre-tokenizer whose `steps` are none of those known, by the ids that it gives.
+fn identified(
+    path: &Path,
+    text: &str,
+    vocabulary: &Vocabulary,
+    ignores: bool,
+    steps: &str,
+    said: &mut Said,
+) -> Result<String, Error> {
+    // Of two that cut alike, the one that treats merges alike goes first.
+    let alike = pre_tokenizers().filter(|known| known.ignore_merges == ignores);
+    let others = pre_tokenizers().filter(|known| known.ignore_merges != ignores);
+    let names = alike.chain(others).map(|known| known.names[0]);
+    let Some((name, texts)) = proof::identify(path, text, vocabulary, names)? else {
+        let known = pre_tokenizers().map(|known| known.names[0]).collect::<Vec<_>>().join(", ");
+        let why = format!(
+            "its pre_tokenizer cuts text as none of those known does ({known}): {steps}; if it should be one of them, \
+             name that with --pre"
+        );
+        return Err(Error::file(path, why));
+    };
+    said.decisions.push(Decision {
+        what: "pre-tokenizer",
+        value: name.into(),
+        why: format!("its steps are others, but its ids those of Hugging Face's library for {texts} texts"),
+    });
+    Ok(name.to_owned())
 }
 
 struct Reader {
@@ -283,22 +327,20 @@ impl Reader {
         Ok(())
     }
 
-    /// The pre-tokenizer, or spaces before the text; whether the caller has the last word about it.
-    fn pre_tokenizer(&mut self, forced: Option<&str>) -> Result<bool, Error> {
+    /// The pre-tokenizer, or spaces before the text.
+    fn pre_tokenizer(&mut self, forced: Option<&str>) -> Result<PreTokenizer, Error> {
         if self.vocabulary.model == "llama" {
             self.spaces()?;
-            return Ok(false);
+            return Ok(PreTokenizer::Known);
         }
         if let Some(normalizer) = &self.json.normalizer {
-            match normalizer.get("type").and_then(Value::as_str) {
-                Some("NFC") => self.decide("normalizer", "left out: NFC", "GGUF files have no key for it"),
-                Some("Sequence")
-                    if normalizer.get("normalizers").is_some_and(|list| list.as_array().is_some_and(Vec::is_empty)) => {
-                }
-                _ => {
-                    let why = format!("its normalizer {} cannot be said in a GGUF file", shown(normalizer));
-                    return Err(self.refuse(why));
-                }
+            let steps = flat(normalizer);
+            if let Some(other) = steps.iter().find(|step| step.get("type").and_then(Value::as_str) != Some("NFC")) {
+                let why = format!("its normalizer {} cannot be said in a GGUF file", shown(other));
+                return Err(self.refuse(why));
+            }
+            if !steps.is_empty() {
+                self.decide("normalizer", "left out: NFC", "GGUF files have no key for it");
             }
         }
         if let Some(name) = forced {
@@ -307,7 +349,7 @@ impl Reader {
             }
             self.vocabulary.pre = Some(name.to_owned());
             self.decide("pre-tokenizer", name, "it was asked for");
-            return Ok(true);
+            return Ok(PreTokenizer::Forced);
         }
         let said = self.json.pre_tokenizer.as_ref().ok_or_else(|| self.refuse("it has no pre_tokenizer"))?;
         let broken = |error: &dyn std::fmt::Display| broken(&self.path, &format!("its pre_tokenizer: {error}"));
@@ -323,12 +365,11 @@ impl Reader {
             }
         }
         let Some(name) = found else {
-            let why = format!("its pre_tokenizer is none of those known ({}): {}", known_names(), shown(said));
-            return Err(self.refuse(why + "; if it is one of them in other words, name it with --pre"));
+            return Ok(PreTokenizer::Unknown { steps: shown(said) });
         };
         self.vocabulary.pre = Some(name.to_owned());
         self.decide("pre-tokenizer", name, format!("the same steps as `pre_tokenizer` of {FILE}"));
-        Ok(false)
+        Ok(PreTokenizer::Known)
     }
 
     /// Whether a space goes before the text.
@@ -526,6 +567,16 @@ impl Reader {
                         }
                     }
                 }
+                Some("RobertaProcessing" | "BertProcessing") => {
+                    for (place, key) in around.iter_mut().zip(["cls", "sep"]) {
+                        let part = |index: usize| processor.get(key).and_then(|token| token.get(index));
+                        let id = part(0).and_then(Value::as_str).and_then(|name| self.id(name));
+                        let id = id.filter(|&id| part(1).and_then(Value::as_u64) == Some(id.into()));
+                        if place.replace(id.ok_or_else(|| refuse(processor))?).is_some() {
+                            return Err(refuse(processor));
+                        }
+                    }
+                }
                 _ => return Err(refuse(processor)),
             }
         }
@@ -598,6 +649,24 @@ fn scores(vocabulary: &Vocabulary, merges: &[(&str, &str)]) -> Vec<f32> {
         _ => 0.0,
     };
     tokens.map(score).collect()
+}
+
+/// The steps of a normalizer, of which sequences may hold others.
+fn flat(normalizer: &Value) -> Vec<&Value> {
+    let is_sequence = normalizer.get("type").and_then(Value::as_str) == Some("Sequence");
+    match normalizer.get("normalizers").and_then(Value::as_array) {
+        Some(steps) if is_sequence => steps.iter().flat_map(flat).collect(),
+        _ => vec![normalizer],
+    }
+}
+
+/// Whether a normalizer does nothing but NFC.
+fn is_nfc(normalizer: &NormalizerWrapper) -> bool {
+    match normalizer {
+        NormalizerWrapper::NFC(_) => true,
+        NormalizerWrapper::Sequence(steps) => steps.as_ref().iter().all(is_nfc),
+        _ => false,
+    }
 }
 
 /// Steps in the one form in which equal ones look equal.
@@ -706,7 +775,7 @@ pub(super) fn library(text: &str) -> tokenizers::Result<tokenizers::Tokenizer> {
     library.with_padding(None);
     // Spellings of special tokens in a text are text.
     library.set_encode_special_tokens(true);
-    if let Some(NormalizerWrapper::NFC(_)) = library.get_normalizer() {
+    if library.get_normalizer().is_some_and(is_nfc) {
         library.with_normalizer(None::<NormalizerWrapper>);
     }
     Ok(library)

@@ -25,10 +25,12 @@ const LEAST_TENSOR: u64 = 8 + 4 + 8 + 4 + 8;
 const TOKENIZER: &str = "tokenizer.";
 
 /// What a file does not say of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadOptions {
     /// How tensors of I2_S lie in it; `None`: as current converters write them.
     pub i2s_layout: Option<I2sLayout>,
+    /// Keys of its architecture that change nothing, though it is not known here what they mean.
+    pub ignored_keys: Vec<String>,
 }
 
 /// An open GGUF file whose structure has been checked, or the parts of a split one as if they were one. Clones share
@@ -111,7 +113,7 @@ impl File {
 
     /// The same, of which `options` say what it does not.
     pub fn open_with(path: impl AsRef<Path>, options: ReadOptions) -> Result<File, Error> {
-        let open = |path: &Path| Contents::open(path, options);
+        let open = |path: &Path| Contents::open(path, options.clone());
         let whole = split::complete(open(path.as_ref())?, open)?;
         Ok(File(Arc::new(whole.placed()?)))
     }
@@ -121,8 +123,8 @@ impl File {
     /// # Errors
     /// Where a tensor cannot have its shape if that is so.
     pub fn with_options(&self, options: ReadOptions) -> Result<File, Error> {
-        let mut contents = Contents { options, ..(*self.0).clone() };
         let kind = options.i2s_layout.unwrap_or_default().kind();
+        let mut contents = Contents { options, ..(*self.0).clone() };
         for tensor in contents.tensors.iter_mut().filter(|tensor| tensor.kind.id() == kind.id()) {
             let Tensor { name, shape, .. } = &tensor;
             let path = self.path_of(tensor).into();
@@ -151,8 +153,8 @@ impl File {
     }
 
     /// What was said of the file when it was opened.
-    pub fn options(&self) -> ReadOptions {
-        self.0.options
+    pub fn options(&self) -> &ReadOptions {
+        &self.0.options
     }
 
     /// Where each part is; of a model that is not split, the one file.
@@ -277,7 +279,7 @@ impl Contents {
             return Err(Error::Alignment { path: path.into(), alignment });
         }
 
-        let tensors = read_tensors(path, &mut cursor, tensors, options)?;
+        let tensors = read_tensors(path, &mut cursor, tensors, &options)?;
         let header = cursor.at();
         let parts = vec![Part { path: path.into(), data, header, alignment }];
         let (by_key, by_name) = (Vec::new(), Vec::new());
@@ -320,7 +322,7 @@ fn read_tensors(
     path: &Path,
     cursor: &mut Cursor<'_>,
     count: usize,
-    options: ReadOptions,
+    options: &ReadOptions,
 ) -> Result<Vec<Tensor>, Error> {
     let mut tensors = Vec::with_capacity(count);
     for index in 0..count {
@@ -622,9 +624,9 @@ mod tests {
         header.tensor("a", &[256], Kind::I2_S).unwrap();
         let file = read(write(header, &[("a", &[0x55; 96])])).unwrap();
         assert_eq!((file.tensor("a").unwrap().kind, file.options().i2s_layout), (Kind::I2_S, None));
-        let options = ReadOptions { i2s_layout: Some(I2sLayout::Arm64) };
-        let again = file.with_options(options).unwrap();
-        assert_eq!((again.tensor("a").unwrap().kind, again.options()), (Kind::I2_S_ARM64, options));
+        let options = ReadOptions { i2s_layout: Some(I2sLayout::Arm64), ..ReadOptions::default() };
+        let again = file.with_options(options.clone()).unwrap();
+        assert_eq!((again.tensor("a").unwrap().kind, again.options()), (Kind::I2_S_ARM64, &options));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.gguf");
         std::fs::write(&path, bytes).unwrap();

@@ -182,6 +182,44 @@ fn activation_is_the_keys_then_the_tokenizers() {
 }
 
 #[test]
+fn an_activation_may_be_called_as_config_json_calls_it() {
+    let of = |sketch: Sketch| Config::read(&sketch.file()).map(|config| config.activation);
+    let llama = || Sketch::new("llama").set("hidden_act", "relu2".to_owned());
+    assert_eq!(of(llama()).unwrap(), Activation::ReluSquared);
+    assert_eq!(of(llama().set("hidden_activation", "relu2".to_owned())).unwrap(), Activation::ReluSquared);
+    let refusal = of(llama().set("hidden_activation", "silu".to_owned())).unwrap_err().to_string();
+    assert!(refusal.contains("`llama.hidden_act` is ") && refusal.contains("`llama.hidden_activation`"), "{refusal}");
+    assert!(of(Sketch::new("llama").set("hidden_act", "gelu".to_owned())).unwrap_err().to_string().contains("`gelu`"));
+}
+
+#[test]
+fn unknown_keys_are_passed_over_where_that_is_asked_for() {
+    let read = |sketch: &Sketch, keys: &[&str]| {
+        let ignored_keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        let options = gguf::ReadOptions { ignored_keys, ..gguf::ReadOptions::default() };
+        Config::read(&sketch.file().with_options(options).unwrap())
+    };
+    let sketch = Sketch::new("llama").set("training_steps", 5u32).set("tie_word_embeddings", true);
+    let refusal = read(&sketch, &[]).unwrap_err().to_string();
+    assert!(refusal.contains("--ignore-key llama.training_steps"), "{refusal}");
+    let refusal = read(&sketch, &["llama.training_steps"]).unwrap_err().to_string();
+    assert!(refusal.contains("--ignore-key llama.tie_word_embeddings"), "{refusal}");
+    let config = read(&sketch, &["llama.tie_word_embeddings", "llama.training_steps"]).unwrap();
+    let ignored: Vec<&str> =
+        config.decisions.iter().filter(|row| row.what == "ignored key").map(|row| row.value.as_str()).collect();
+    assert_eq!(ignored, ["llama.training_steps = 5", "llama.tie_word_embeddings = true"]);
+
+    // What is known to change the result is still refused, and what is read, or is not there, cannot be passed over.
+    let scaled = Sketch::new("llama").set("logit_scale", 0.5f32);
+    let refusal = read(&scaled, &["llama.logit_scale"]).unwrap_err().to_string();
+    assert!(refusal.contains("changes the result and is not implemented"), "{refusal}");
+    for key in ["llama.block_count", "llama.nothing"] {
+        let refusal = read(&Sketch::new("llama"), &[key]).unwrap_err().to_string();
+        assert!(refusal.contains(&format!("leave out --ignore-key {key}")), "{refusal}");
+    }
+}
+
+#[test]
 fn decisions_name_their_reasons() {
     let config = Sketch::new("bitnet-b1.58").config();
     let why = |what: &str| config.decisions.iter().find(|row| row.what == what).map(|row| row.why.clone()).unwrap();

@@ -6,6 +6,7 @@ use safetensors::Dtype;
 use serde_json::{Value, json};
 use tritune::convert::{Convention, Options};
 use tritune::gguf::{Array, File, Kind};
+use tritune::model::Pooling;
 use tritune::quant::trits;
 
 use crate::checkpoint::*;
@@ -152,7 +153,13 @@ fn embedding_models_have_norms_before_projections_and_a_pooling() {
     fs::write(folder.path().join("modules.json"), dense.to_string()).unwrap();
     assert!(refusal_with(folder.path(), &Options::default()).contains("models.Dense, which is not implemented"));
     fs::remove_file(folder.path().join("modules.json")).unwrap();
-    assert!(refusal_with(folder.path(), &Options::default()).contains("no modules.json that says how it pools"));
+    let error = refusal_with(folder.path(), &Options::default());
+    assert!(error.contains("no modules.json that says how it pools") && error.contains("--pooling"), "{error}");
+    for (pooling, number) in [(Pooling::Mean, 1), (Pooling::First, 2), (Pooling::Last, 3)] {
+        let (file, _) = converted_with(folder.path(), &Options { pooling: Some(pooling), ..Options::default() });
+        let architecture = file.str("general.architecture").unwrap();
+        assert_eq!(file.u32(&format!("{architecture}.pooling_type")).unwrap(), number);
+    }
 }
 
 #[test]

@@ -81,6 +81,18 @@ fn what_is_no_such_model_is_refused_by_name() {
     });
     assert!(error.contains("has the code 3 for the weight at row 97, column 5"), "{error}");
 
+    // One head of two rows, of a byte each: rows that do not come in fours.
+    let mut odd = base().set("num_attention_heads", 128.into());
+    odd = odd.set("num_key_value_heads", 1.into()).set("head_dim", 2.into());
+    for layer in 0..LAYERS {
+        for projection in ["k_proj", "v_proj"] {
+            let matrix = odd.tensor(&format!("model.layers.{layer}.self_attn.{projection}.weight"));
+            (matrix.1, matrix.2) = (vec![2, HIDDEN], Stored::Packed(vec![0b01_01_01_01; 2 * HIDDEN]));
+        }
+    }
+    let error = refusal(&odd);
+    assert!(error.contains("k_proj.weight` is packed, four rows in one, but config.json gives it 2 rows"), "{error}");
+
     assert!(
         refusal(&base().without(scale))
             .contains("is packed, but `model.layers.0.self_attn.v_proj.weight_scale` is missing")
@@ -124,6 +136,29 @@ fn folders_that_hold_something_else_are_refused() {
         let error = refusal_with(folder.path(), &Options::default());
         assert!(error.contains("config.json: it ") && error.contains("download it again"), "{error}");
     }
+}
+
+#[test]
+fn json_as_python_and_editors_write_it_is_read() {
+    let folder = pair(&LLAMA, Matrices::Packed(Convention::Reciprocal), true, &bytes()).checkpoint.save();
+    let config = folder.path().join("config.json");
+    let whole = fs::read_to_string(&config).unwrap();
+    let refused = |text: String| {
+        fs::write(&config, text).unwrap();
+        refusal_with(folder.path(), &Options::default())
+    };
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        let path = folder.path().join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("\u{feff}{text}")).unwrap();
+    }
+    assert_eq!(refusal_with(folder.path(), &Options::default()), "nothing");
+    let more = r#"{"loss":NaN,"range":[Infinity,-Infinity],"said":"\"NaN","#;
+    assert_eq!(refused(whole.replacen('{', more, 1)), "nothing");
+    let error = refused(whole.replace("10000.0", "Infinity"));
+    assert!(error.contains("`rope_theta` is \"Infinity\", but must be a number above 0"), "{error}");
+    let error = refused(whole.replacen('{', "{NaN:", 1));
+    assert!(error.contains("it is not JSON"), "{error}");
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn tokenizers_that_cannot_be_said_are_refused_by_name() {
         json["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = LLAMA_3.replace("{1,3}", "{1,2}").into();
     };
     for (change, why) in [
-        (&digits as &dyn Fn(&mut Value), "none of those known (llama-bpe, "),
+        (&digits as &dyn Fn(&mut Value), "as none of those known does (llama-bpe, dbrx, "),
         (&|json| json["pre_tokenizer"] = Value::Null, "it has no pre_tokenizer"),
         (&|json| json["pre_tokenizer"] = json!({ "type": "Bogus" }), "its pre_tokenizer: "),
         (&|json| json["normalizer"] = json!({ "type": "Lowercase" }), "its normalizer {\"type\":\"Lowercase\"}"),
@@ -136,6 +136,65 @@ fn tokenizers_that_cannot_be_said_are_refused_by_name() {
     assert!(refusal(&checkpoint).contains("save_pretrained"));
     let error = refusal(&checkpoint.file("tokenizer.json", "{\"model\": "));
     assert!(error.contains("tokenizer.json: ") && error.contains("download it again"), "{error}");
+}
+
+#[test]
+fn pre_tokenizers_in_other_words_are_found_by_the_ids_that_they_give() {
+    let spelt = byte_level(|json| {
+        let split = &mut json["pre_tokenizer"]["pretokenizers"][0];
+        (split["behavior"], split["invert"]) = ("Removed".into(), true.into());
+    });
+    let folder = pair(&LLAMA, Matrices::Packed(Convention::Reciprocal), true, &spelt).checkpoint.save();
+    let plan = plan(folder.path(), &Options::default());
+    let decision = plan.decisions().iter().find(|decision| decision.what == "pre-tokenizer").unwrap();
+    assert!(decision.value == "llama-bpe" && decision.why.contains("its ids those of"), "{decision:?}");
+    assert_eq!(converted(folder.path()).str("tokenizer.ggml.pre").unwrap(), "llama-bpe");
+}
+
+#[test]
+fn sequences_of_nfc_and_the_processors_of_bert_are_read() {
+    for kind in ["RobertaProcessing", "BertProcessing"] {
+        let spelt = byte_level(|json| {
+            let nfc = json!({ "type": "NFC" });
+            let inner = json!({ "type": "Sequence", "normalizers": [nfc] });
+            json["normalizer"] = json!({ "type": "Sequence", "normalizers": [nfc, inner] });
+            json["post_processor"] = json!({
+                "type": kind, "cls": ["<|begin|>", 263], "sep": ["<|end|>", 264],
+                "trim_offsets": true, "add_prefix_space": false,
+            });
+        });
+        let folder = pair(&LLAMA, Matrices::Packed(Convention::Reciprocal), true, &spelt).checkpoint.save();
+        let tokenizer = Tokenizer::from_gguf(&converted(folder.path())).unwrap();
+        assert_eq!(tokenizer.encode(" the", Special::Parse).unwrap(), [263, 258, 264]);
+    }
+    let spelt = byte_level(|json| {
+        json["post_processor"] = json!({
+            "type": "BertProcessing", "cls": ["<|begin|>", 264], "sep": ["<|end|>", 264],
+        });
+    });
+    let error = refusal(&pair(&LLAMA, Matrices::Packed(Convention::Reciprocal), true, &spelt).checkpoint);
+    assert!(error.contains("its post_processor"), "{error}");
+}
+
+#[test]
+fn added_tokens_that_are_found_elsewhere_in_a_text_are_told() {
+    let replace = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
+    let legacy = json!({ "type": "Sequence", "normalizers": [{ "type": "Prepend", "prepend": "▁" }, replace] });
+    let warnings = |normalized: bool| {
+        let mut spelt = sentence_piece(legacy.clone(), Value::Null);
+        let mut json: Value = serde_json::from_str(&spelt.files[0].1).unwrap();
+        json["added_tokens"].as_array_mut().unwrap().push(json!({
+            "id": 269, "content": "ZZ", "special": false, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": normalized,
+        }));
+        spelt.files[0].1 = json.to_string();
+        let folder = pair(&ONE_BIT, Matrices::Packed(Convention::Scale), true, &spelt).checkpoint.save();
+        plan(folder.path(), &Options::default()).warnings().to_vec()
+    };
+    // The library looks for it once a space has been put before the text, and puts none behind it.
+    let told = |text: &String| text.starts_with("3 of 3 texts with added tokens are encoded otherwise");
+    assert!(warnings(true).iter().any(told), "{:?}", warnings(true));
+    assert!(!warnings(false).iter().any(|text| text.contains("added tokens")), "{:?}", warnings(false));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tritune::convert::{self, Convention, Options, Plan, Row};
 use tritune::decision::Decision;
 use tritune::gguf::{File, Kind};
-use tritune::model::{Config, Weights};
+use tritune::model::{Config, Pooling, Weights};
 use tritune::tokenizer::Tokenizer;
 
 use crate::side_file::SideFile;
@@ -41,6 +41,9 @@ pub(crate) struct Convert {
     /// The pre-tokenizer (tokenizer.ggml.pre), whatever tokenizer.json says
     #[arg(long, value_name = "NAME")]
     pre: Option<String>,
+    /// How tokens become an embedding, whatever modules.json says: mean, cls (the first token's), last
+    #[arg(long)]
+    pooling: Option<Pooling>,
     /// Replace OUT.gguf if it is there
     #[arg(long)]
     overwrite: bool,
@@ -104,6 +107,7 @@ impl Convert {
             }),
             ternarise: self.ternarize,
             pre: self.pre.clone(),
+            pooling: self.pooling,
         }
     }
 

@@ -37,11 +37,15 @@ pub(crate) struct Reading {
     /// for Arm did; x86 where not given, with a warning where the other reads better
     #[arg(long, value_name = "LAYOUT")]
     i2s_layout: Option<I2sLayout>,
+    /// Pass over this key of the architecture, which is not known and would be refused, since you know that it changes
+    /// nothing; may be given several times
+    #[arg(long, value_name = "KEY")]
+    ignore_key: Vec<String>,
 }
 
 impl Reading {
     pub(crate) fn options(&self) -> ReadOptions {
-        ReadOptions { i2s_layout: self.i2s_layout }
+        ReadOptions { i2s_layout: self.i2s_layout, ignored_keys: self.ignore_key.clone() }
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn layout(file: &File, model: &Model, selection: &Selection) -> Optio
         return None;
     }
     let used = file.options().i2s_layout.unwrap_or_default();
-    let other = file.with_options(ReadOptions { i2s_layout: Some(used.other()) }).ok()?;
+    let other = file.with_options(ReadOptions { i2s_layout: Some(used.other()), ..file.options().clone() }).ok()?;
     let pool = Pool::new(model.pool().threads());
     let read = perplexity(&Model::load(&other, selection, pool, &|_, _| ()).ok()?, &tokens)?;
     (read < nonsense && read * CLEARLY < as_is).then(|| {

@@ -69,21 +69,38 @@ impl Reader<'_> {
         Ok(limits[..layers].to_vec())
     }
 
+    /// The activation that the value of `key` names.
+    fn named_activation(&self, key: &str) -> Result<Option<Activation>, ConfigError> {
+        let Some(name) = self.file.opt_str(key)? else { return Ok(None) };
+        Ok(Some(match name {
+            "silu" | "swish" => Activation::Silu,
+            "relu2" | "relu²" | "relu_squared" | "relu_sqr" => Activation::ReluSquared,
+            // "gelu" alone would be another function, by the error function.
+            "gelu_tanh" | "gelu_pytorch_tanh" | "gelu_new" => Activation::Gelu,
+            _ => {
+                let why = "is not implemented (silu, relu2 and gelu_tanh are)";
+                return Err(self.unsupported(key, format!("`{name}`"), why));
+            }
+        }))
+    }
+
     pub fn activation(&mut self) -> Result<Activation, ConfigError> {
         let key = self.key("hidden_activation");
-        if let Some(name) = self.file.opt_str(&key)? {
-            let activation = match name {
-                "silu" | "swish" => Activation::Silu,
-                "relu2" | "relu²" | "relu_squared" | "relu_sqr" => Activation::ReluSquared,
-                // "gelu" alone would be another function, by the error function.
-                "gelu_tanh" | "gelu_pytorch_tanh" | "gelu_new" => Activation::Gelu,
-                _ => {
-                    let why = "is not implemented (silu, relu2 and gelu_tanh are)";
-                    return Err(self.unsupported(&key, format!("`{name}`"), why));
-                }
-            };
-            self.decide("activation", activation, key);
-            return Ok(activation);
+        // As config.json calls it, and some converters after it.
+        let other = self.key("hidden_act");
+        match (self.named_activation(&key)?, self.named_activation(&other)?) {
+            (Some(activation), Some(another)) if activation != another => {
+                return Err(self.absurd(&other, another, format!("but `{key}` is {activation}")));
+            }
+            (Some(activation), _) => {
+                self.decide("activation", activation, key);
+                return Ok(activation);
+            }
+            (None, Some(activation)) => {
+                self.decide("activation", activation, other);
+                return Ok(activation);
+            }
+            (None, None) => {}
         }
         let architecture = self.family.architecture;
         let (activation, why) = match self.family.activation {

@@ -108,6 +108,17 @@ pub enum ConfigError {
         /// What it contradicts.
         why: String,
     },
+    /// A key that was to be passed over.
+    #[error("{}: it has no key `{key}` of the architecture {architecture} that would be refused as unknown; leave out \
+             --ignore-key {key}", path.display())]
+    Ignored {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The architecture.
+        architecture: &'static str,
+    },
 }
 
 fn known() -> String {

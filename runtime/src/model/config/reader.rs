@@ -170,7 +170,9 @@ impl<'f> Reader<'f> {
     }
 
     /// Refuses the architecture's keys that have not been read, unless they change nothing.
-    pub fn refuse_what_was_not_read(&self) -> Result<(), ConfigError> {
+    pub fn refuse_what_was_not_read(&mut self) -> Result<(), ConfigError> {
+        let ignored = &self.file.options().ignored_keys;
+        let mut unknown = Vec::new();
         let of_architecture = format!("{}.", self.family.architecture);
         for (key, value) in self.file.metadata() {
             let Some(suffix) = key.strip_prefix(&of_architecture).filter(|_| !self.read.contains(key)) else {
@@ -180,8 +182,21 @@ impl<'f> Reader<'f> {
                 Some((_, neutral)) if number(value).is_some_and(|value| neutral.contains(&value)) => {}
                 Some(_) => return Err(self.unsupported(key, value, "changes the result and is not implemented")),
                 None if IGNORED.contains(&suffix) => {}
-                None => return Err(self.unsupported(key, value, "is not known here and may change the result")),
+                None if ignored.contains(key) => unknown.push((key, value)),
+                None => {
+                    let why = format!(
+                        "is not known here and may change the result (if you know that it does not: --ignore-key {key})"
+                    );
+                    return Err(self.unsupported(key, value, why));
+                }
             }
+        }
+        if let Some(key) = ignored.iter().find(|key| !unknown.iter().any(|(unknown, _)| unknown == key)) {
+            let architecture = self.family.architecture;
+            return Err(ConfigError::Ignored { path: self.file.path().into(), key: key.clone(), architecture });
+        }
+        for (key, value) in unknown {
+            self.decide("ignored key", format_args!("{key} = {value}"), "--ignore-key: it is not known here");
         }
         Ok(())
     }
