@@ -125,11 +125,23 @@ fn environment(now: SystemTime, fuel: u64) -> Environment<'static> {
     environment.set_formatter(write);
     environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", tojson);
+    environment.add_test("iterable", iterable);
+    environment.add_test("sequence", sequence);
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
     environment.add_function("strftime_now", move |format: &str| strftime(now, format));
     environment
+}
+
+/// What Python's `iter` takes: not `none`, over which the engine itself would go.
+fn iterable(value: &Value) -> bool {
+    sequence(value) || value.kind() == ValueKind::Iterable
+}
+
+/// What has Python's `len` and `[]`: texts and dictionaries too.
+fn sequence(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
 }
 
 /// Writes a value as Python's `str` does; one that is not a text, within limits.
@@ -217,6 +229,12 @@ mod tests {
             ("{{ {'a': '<é>', 'b': [1, true]} | tojson }}", "{\"a\": \"<é>\", \"b\": [1, true]}"),
             ("{{ {'a': [1]} | tojson(indent=2) }}", "{\n  \"a\": [\n    1\n  ]\n}"),
             ("{% if a is not defined and messages is iterable and '' is string %}yes{% endif %}", "yes"),
+            ("{{ none is iterable }}{{ 1 is iterable }}{{ 'a' is iterable }}{{ {} is iterable }}", "FalseFalseTrueTrue"),
+            ("{{ nothing is iterable }}{{ [1] is iterable }}{{ {}.items() is iterable }}", "TrueTrueTrue"),
+            ("{{ none is sequence }}{{ 1 is sequence }}{{ {}.items() is sequence }}", "FalseFalseFalse"),
+            ("{{ 'a' is sequence }}{{ {} is sequence }}{{ [] is sequence }}{{ nothing is sequence }}", "TrueTrueTrueTrue"),
+            // As Qwen3-Coder asks.
+            ("{% set tools = none %}{% if tools is iterable and tools | length > 0 %}t{% endif %}", ""),
             ("{% set ns = namespace(n=0) %}{% for m in [1, 2] %}{% set ns.n = ns.n + m %}{% endfor %}{{ ns.n }}", "3"),
             (
                 "{% for i in [1, 2, 3] %}{% if i == 2 %}{% continue %}{% endif %}{{ i }}{{ loop.last }}{% endfor %}",
