@@ -16,7 +16,7 @@ use minijinja_contrib::pycompat;
 use time::OffsetDateTime;
 use time::format_description::parse_strftime_owned;
 
-use super::{json, namespaces};
+use super::{dialect, json, namespaces};
 
 /// Bytes of a template's source: the longest known have some twenty thousand.
 pub(super) const LONGEST: usize = 64 << 10;
@@ -43,7 +43,7 @@ pub(super) enum Failure {
 
 /// Checks that `source` can be run.
 pub(super) fn check(source: &str) -> Result<(), Failure> {
-    let source = source.to_owned();
+    let source = dialect::rewrite(source);
     apart(PATIENCE, move || {
         environment(SystemTime::UNIX_EPOCH, FUEL).template_from_str(&source).map_err(syntax)?;
         namespaces::check(&source).map_err(Failure::Syntax)
@@ -67,7 +67,7 @@ fn render_within(
     variables: Vec<(String, Value)>,
     now: SystemTime,
 ) -> Result<String, Failure> {
-    let source = source.to_owned();
+    let source = dialect::rewrite(source);
     apart(patience, move || {
         let bytes: usize = messages.iter().map(|(_, content)| content.len()).sum();
         let fuel = FUEL + FUEL_A_MESSAGE * messages.len() as u64 + FUEL_A_BYTE * bytes as u64;
@@ -242,6 +242,8 @@ mod tests {
             ),
             ("{% macro m(a, b=2) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }}", "12"),
             ("{{ strftime_now('%d %b %Y %Y-%m-%d') }}", "14 Nov 2023 2023-11-14"),
+            ("a{% generation %}b{% set x = 1 %}{%- endgeneration +%} c{{ x }}", "ab c"),
+            ("{{ 'a \\\n  b' }}|\r\n{{ 'c\r\nd' }}", "a   b|\nc\nd"),
             // A line break behind a block tag, and spaces before one, are not written.
             ("a\n  {% if true %}\nb\n  {% endif %}\nc\n", "a\nb\nc"),
             ("{{- 'a' -}}  b {%- set x = 1 %} c", "ab c"),

@@ -9,6 +9,7 @@
 //! tokens only where the template wrote them.
 
 mod builtin;
+mod dialect;
 mod environment;
 mod error;
 mod guard;
