@@ -174,6 +174,8 @@ fn keys_that_are_not_served_are_refused_and_unknown_ones_told() {
     assert!(open("tokenizer.ggml.precompiled_charsmap", vec![1u8, 2].into()).is_err());
     let tokenizer = open("tokenizer.ggml.novel", 1u32.into()).unwrap();
     assert!(tokenizer.decisions().iter().any(|decision| decision.value == "novel"));
+    let tokenizer = open("tokenizer.ggml.eos_token_ids", vec![1u32, 0].into()).unwrap();
+    assert_eq!(tokenizer.end_tokens(), [1, 0]);
     let tokenizer = open("tokenizer.ggml.padding_token_id", 1u32.into()).unwrap();
     assert!(tokenizer.decisions().iter().all(|decision| decision.what != "tokenizer keys"));
 }

@@ -1,5 +1,7 @@
 //! From a vocabulary to its tokenizer.
 
+use std::collections::HashSet;
+
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 
 use super::merges::{Piece, merges};
@@ -43,8 +45,9 @@ impl Decisions {
     }
 }
 
-pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
+pub(super) fn build(mut vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
     let mut decisions = Decisions::default();
+    drop_strays(&mut vocabulary, &mut decisions);
     decisions.add("tokenizer", &vocabulary.model, "tokenizer.ggml.model");
     if !vocabulary.others.is_empty() {
         decisions.add("tokenizer keys", vocabulary.others.join(", "), "they are not known, and not read");
@@ -88,6 +91,28 @@ pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
         tokens: vocabulary.tokens.into_iter().zip(parts.roles).collect(),
         decisions: decisions.0,
     })
+}
+
+/// Takes out ids beyond the vocabulary where a model can do without them, as llama.cpp does.
+fn drop_strays(vocabulary: &mut Vocabulary, decisions: &mut Decisions) {
+    let tokens = vocabulary.tokens.len();
+    let mut drop = |key: &str, value: String| {
+        decisions.add("special token", value, format!("tokenizer.ggml.{key}, but the vocabulary has {tokens} tokens"));
+    };
+    for (key, id) in [
+        ("eot_token_id", &mut vocabulary.eot),
+        ("eom_token_id", &mut vocabulary.eom),
+        ("unknown_token_id", &mut vocabulary.unknown),
+    ] {
+        if let Some(id) = id.take_if(|id| *id as usize >= tokens) {
+            drop(key, format!("{id} is passed over"));
+        }
+    }
+    let all = vocabulary.all_eos.len();
+    vocabulary.all_eos.retain(|&id| (id as usize) < tokens);
+    if vocabulary.all_eos.len() < all {
+        drop("eos_token_ids", format!("{} of {all} are passed over", all - vocabulary.all_eos.len()));
+    }
 }
 
 /// What differs between the models.
@@ -274,13 +299,14 @@ fn end_tokens(vocabulary: &Vocabulary, roles: &[Role], decisions: &mut Decisions
         ("tokenizer.ggml.eot_token_id", vocabulary.eot),
         ("tokenizer.ggml.eom_token_id", vocabulary.eom),
     ];
-    let named = named.into_iter().filter_map(|(key, id)| Some((id?, key)));
+    let all_eos = vocabulary.all_eos.iter().map(|&id| (id, "tokenizer.ggml.eos_token_ids"));
+    let named = named.into_iter().filter_map(|(key, id)| Some((id?, key))).chain(all_eos);
     let spelt = (0..).zip(vocabulary.tokens.iter().zip(roles));
     // As a user-defined token, `</s>` is HTML: Gemma has it.
     let spelt = spelt.filter(|(_, (text, role))| **role == Role::Control && ENDS.contains(&text.as_str()));
-    let mut ends = Vec::new();
+    let (mut ends, mut known) = (Vec::new(), HashSet::new());
     for (id, why) in named.chain(spelt.map(|(id, _)| (id, "its spelling"))) {
-        if !ends.contains(&id) {
+        if known.insert(id) {
             decisions.add("end token", format!("{id} {:?}", vocabulary.tokens[id as usize]), why);
             ends.push(id);
         }

@@ -117,7 +117,9 @@ fn end_tokens_are_found_by_key_and_by_spelling() {
     vocabulary.tokens[2] = "</s>".to_owned();
     assert_eq!(Tokenizer::new(vocabulary.clone()).unwrap().end_tokens(), [1, 4]);
     vocabulary.token_types[2] = 3;
-    assert_eq!(Tokenizer::new(vocabulary).unwrap().end_tokens(), [1, 4, 2]);
+    assert_eq!(Tokenizer::new(vocabulary.clone()).unwrap().end_tokens(), [1, 4, 2]);
+    vocabulary.all_eos = vec![1, 9, 9];
+    assert_eq!(Tokenizer::new(vocabulary).unwrap().end_tokens(), [1, 4, 9, 2]);
 }
 
 /// Some converters write added tokens as text.
@@ -352,7 +354,21 @@ fn tokens_that_make_no_sense_are_refused() {
     assert!(with(|v| v.token_types[13] = 3).starts_with("255 of the 256 byte tokens"));
     assert!(with(|v| v.eos = Some(260)).starts_with("tokenizer.ggml.eos_token_id is 260, but the vocabulary has 260"));
     assert!(with(|v| v.bos = Some(u32::MAX)).starts_with("tokenizer.ggml.bos_token_id is 4294967295"));
-    assert!(with(|v| v.unknown = Some(300)).starts_with("tokenizer.ggml.unknown_token_id is 300"));
+}
+
+/// Such as llama.cpp warns of, and files have.
+#[test]
+fn ids_beyond_the_vocabulary_are_passed_over_where_nothing_needs_them() {
+    let vocabulary = sentence_piece(true, &["a"]);
+    let (eot, eom, unknown) = (Some(260), Some(u32::MAX), Some(300));
+    let tokenizer = Tokenizer::new(Vocabulary { eot, eom, unknown, all_eos: vec![260, 2, 999], ..vocabulary }).unwrap();
+    assert_eq!(tokenizer.end_tokens(), [2]);
+    let strays = tokenizer.decisions().iter().filter(|decision| decision.what == "special token");
+    let strays: Vec<&str> = strays.map(|decision| decision.value.as_str()).collect();
+    assert_eq!(
+        strays,
+        ["260 is passed over", "4294967295 is passed over", "300 is passed over", "2 of 3 are passed over"]
+    );
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub struct Vocabulary {
     pub bos: Option<u32>,
     /// `eos_token_id`: ends a text.
     pub eos: Option<u32>,
+    /// `eos_token_ids`: all that end a text, as Ollama's converter writes them.
+    pub all_eos: Vec<u32>,
     /// `eot_token_id`: ends a turn of a chat.
     pub eot: Option<u32>,
     /// `eom_token_id`: ends a message that calls a tool.
@@ -125,6 +127,7 @@ impl Vocabulary {
                 .collect(),
             bos: file.opt_u32("tokenizer.ggml.bos_token_id")?,
             eos: file.opt_u32("tokenizer.ggml.eos_token_id")?,
+            all_eos: file.opt_u32s("tokenizer.ggml.eos_token_ids")?.unwrap_or_default(),
             eot: file.opt_u32("tokenizer.ggml.eot_token_id")?,
             eom: file.opt_u32("tokenizer.ggml.eom_token_id")?,
             unknown: file.opt_u32("tokenizer.ggml.unknown_token_id")?,
@@ -156,7 +159,7 @@ impl Vocabulary {
         refused.map_or(Ok(()), |(key, _)| Err(Error::Key(key.clone())))
     }
 
-    /// Checks that the arrays fit together and that special ids are in range; gives each token's role.
+    /// Checks that the arrays fit together and that BOS and EOS are in range; gives each token's role.
     pub(super) fn roles(&self) -> Result<Vec<Role>, Error> {
         let tokens = self.tokens.len();
         if tokens == 0 {
@@ -171,13 +174,7 @@ impl Vocabulary {
                 return Err(Error::Length { key, count, tokens });
             }
         }
-        for (key, id) in [
-            ("tokenizer.ggml.bos_token_id", self.bos),
-            ("tokenizer.ggml.eos_token_id", self.eos),
-            ("tokenizer.ggml.eot_token_id", self.eot),
-            ("tokenizer.ggml.eom_token_id", self.eom),
-            ("tokenizer.ggml.unknown_token_id", self.unknown),
-        ] {
+        for (key, id) in [("tokenizer.ggml.bos_token_id", self.bos), ("tokenizer.ggml.eos_token_id", self.eos)] {
             if let Some(id) = id
                 && id as usize >= tokens
             {
