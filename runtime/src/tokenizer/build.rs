@@ -12,7 +12,7 @@ use super::{Error, Kind, SPACE, Tokenizer, bytes};
 use crate::decision::Decision;
 
 /// Control tokens that end a text or a turn in published models, some of whose files name only one of them.
-const ENDS: [&str; 14] = [
+const ENDS: [&str; 19] = [
     "<|end_of_text|>",
     "<|endoftext|>",
     "<|eot_id|>",
@@ -21,16 +21,32 @@ const ENDS: [&str; 14] = [
     "<|end|>",
     "<|EOT|>",
     "<EOT>",
+    "_<EOT>",
     "[EOT]",
+    "[EOS]",
     "<｜end▁of▁sentence｜>",
     "<end_of_utterance>",
     "<end_of_turn>",
     "<eos>",
     "</s>",
+    // Between files of training texts, where models of code go on to the next one.
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
 ];
 
-/// Those of them that no text has by chance: control tokens even where the file calls them something else.
-const UNMISTAKABLE: [&str; 5] = ["<|eot_id|>", "<|im_end|>", "<|end_of_text|>", "<|endoftext|>", "<end_of_turn>"];
+/// Those of them that no text has by chance: control tokens even where the file calls them something else, as
+/// files of Qwen's from before converters knew better do the last three.
+const UNMISTAKABLE: [&str; 8] = [
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<end_of_turn>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+];
 
 /// Characters of a bad merge that its error shows.
 const SHOWN: usize = 60;

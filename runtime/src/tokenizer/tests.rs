@@ -125,14 +125,14 @@ fn end_tokens_are_found_by_key_and_by_spelling() {
 /// Some converters write added tokens as text.
 #[test]
 fn unmistakable_end_tokens_are_control_tokens_whatever_the_file_says() {
-    for kind in [1, 3, 4] {
+    for (spelling, kind) in ["<|im_end|>", "<|file_sep|>"].iter().flat_map(|end| [1, 3, 4].map(|kind| (*end, kind))) {
         let mut vocabulary = byte_level(&["a b"]);
-        vocabulary.tokens[2] = "<|im_end|>".to_owned();
+        vocabulary.tokens[2] = spelling.to_owned();
         vocabulary.token_types[2] = kind;
         let tokenizer = Tokenizer::new(vocabulary).unwrap();
         assert_eq!(tokenizer.end_tokens(), [1, 2]);
-        assert_eq!(tokenizer.encode("<|im_end|>", Special::Parse).unwrap(), [2]);
-        assert_eq!(tokenizer.encode("<|im_end|>", Special::Plain).unwrap().len(), 10);
+        assert_eq!(tokenizer.encode(spelling, Special::Parse).unwrap(), [2]);
+        assert_eq!(tokenizer.encode(spelling, Special::Plain).unwrap().len(), spelling.len());
         assert_eq!(tokenizer.decisions().iter().any(|decision| decision.what == "control token"), kind != 3);
     }
 }
@@ -148,6 +148,9 @@ fn families_end_their_turns() {
         (["<end_of_turn>", "<eos>"], 1),
         (["</s>", "<|im_end|>"], 0),
         (["<｜end▁of▁sentence｜>", "<|EOT|>"], 0),
+        (["<|fim_pad|>", "<|repo_name|>"], 0),
+        (["<|endoftext|>", "<|file_sep|>"], 0),
+        (["_<EOT>", "[EOS]"], 1),
     ] {
         let mut vocabulary = byte_level(&[]);
         for (id, spelling) in ends.iter().enumerate() {
