@@ -165,12 +165,18 @@ fn keys_that_are_not_served_are_refused_and_unknown_ones_told() {
         let bytes = Writer::new(Vec::new(), header).unwrap().finish().unwrap();
         Tokenizer::from_gguf(&File::from_bytes("small.gguf", bytes).unwrap())
     };
-    for key in ["remove_extra_whitespaces", "add_sep_token", "normalizer.lowercase", "add_space_prefix"] {
-        let key = format!("tokenizer.ggml.{key}");
-        let error = open(&key, true.into()).unwrap_err().to_string();
-        assert!(error.contains("small.gguf") && error.contains(&key), "{error}");
-        open(&key, false.into()).unwrap();
+    let key = "tokenizer.ggml.normalizer.lowercase";
+    let error = open(key, true.into()).unwrap_err().to_string();
+    assert!(error.contains("small.gguf") && error.contains(key), "{error}");
+    open(key, false.into()).unwrap();
+    for key in ["remove_extra_whitespaces", "add_sep_token"] {
+        let told = |set: bool| {
+            let tokenizer = open(&format!("tokenizer.ggml.{key}"), set.into()).unwrap();
+            tokenizer.decisions().iter().any(|decision| decision.value == key)
+        };
+        assert_eq!([true, false].map(told), [true, false]);
     }
+    open("tokenizer.ggml.add_space_prefix", true.into()).unwrap();
     assert!(open("tokenizer.ggml.precompiled_charsmap", vec![1u8, 2].into()).is_err());
     let tokenizer = open("tokenizer.ggml.novel", 1u32.into()).unwrap();
     assert!(tokenizer.decisions().iter().any(|decision| decision.value == "novel"));

@@ -68,13 +68,17 @@ pub(super) fn build(mut vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
     if !vocabulary.others.is_empty() {
         decisions.add("tokenizer keys", vocabulary.others.join(", "), "they are not known, and not read");
     }
+    if !vocabulary.foreign.is_empty() {
+        let why = "they are set, but of other kinds of vocabularies, and passed over, as in llama.cpp";
+        decisions.add("tokenizer keys", vocabulary.foreign.join(", "), why);
+    }
     let (parts, default_bos) = match vocabulary.model.as_str() {
         "gpt2" => {
             let roles = roles(&vocabulary, &mut decisions)?;
             let pre_tokenizer = pre_tokenizer(&vocabulary, &mut decisions)?;
-            // llama.cpp passes over it; the models' own tokenizers do not.
             if vocabulary.add_space_prefix == Some(true) {
-                return Err(Error::Key("tokenizer.ggml.add_space_prefix".to_owned()));
+                let why = "tokenizer.ggml.add_space_prefix is true, which gpt2 vocabularies pass over, as in llama.cpp";
+                decisions.add("spaces", "none before the text", why);
             }
             (byte_level(&vocabulary, roles, pre_tokenizer, &mut decisions)?, pre_tokenizer.add_bos)
         }

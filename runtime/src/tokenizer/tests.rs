@@ -300,9 +300,12 @@ fn a_file_without_a_pre_tokenizer_is_known_by_its_tokens_or_refused() {
 }
 
 #[test]
-fn what_is_not_served_is_refused_and_what_is_not_known_told() {
-    let error = refused(Vocabulary { add_space_prefix: Some(true), ..byte_level(&[]) });
-    assert!(error.starts_with("tokenizer.ggml.add_space_prefix is set"), "{error}");
+fn what_is_passed_over_is_told() {
+    let tokenizer = Tokenizer::new(Vocabulary { add_space_prefix: Some(true), ..byte_level(&[]) }).unwrap();
+    assert_eq!(tokenizer.encode("a", Special::Plain).unwrap(), [3 + u32::from(b'a')]);
+    assert_eq!(decided(&tokenizer, "spaces").value, "none before the text");
+    let tokenizer = Tokenizer::new(Vocabulary { foreign: vec!["add_sep_token".to_owned()], ..byte_level(&[]) }).unwrap();
+    assert_eq!(decided(&tokenizer, "tokenizer keys").value, "add_sep_token");
     let tokenizer = Tokenizer::new(Vocabulary { others: vec!["novel".to_owned()], ..byte_level(&[]) }).unwrap();
     assert_eq!(decided(&tokenizer, "tokenizer keys").value, "novel");
 }
