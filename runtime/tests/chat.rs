@@ -137,6 +137,22 @@ fn a_model_that_was_not_made_for_chats_says_so() {
     assert!(refusal(&chat(&["--demo", "-p", "", "--chat-template", "{{ 1 }}"], b"")).contains("empty"));
 }
 
+#[test]
+fn templates_are_given_variables() {
+    let template = "{{ enable_thinking is false }} {{ messages[0].content }} {{ level }}";
+    let told = |json: &str| {
+        let arguments = ["--demo", "-p", "a", "--dry-run", "--chat-template", template, "--chat-template-kwargs", json];
+        chat(&arguments, b"")
+    };
+    assert_eq!(stdout(&told("{\"enable_thinking\": false, \"level\": 2, \"messages\": []}")), "True a 2");
+    assert_eq!(stdout(&told("{}")), "False a ");
+    for wrong in ["", "[]", "{\"a\"", "enable_thinking=false"] {
+        let refused = told(wrong);
+        assert_eq!(refused.status.code(), Some(2), "{wrong}");
+        assert!(stderr(&refused).contains("--chat-template-kwargs"), "{}", stderr(&refused));
+    }
+}
+
 /// The fixtures have no template, and SmolLM's vocabulary, cut short.
 #[test]
 fn fixtures_say_which_template_fits() {
