@@ -78,6 +78,11 @@ fn bos_and_eos_are_added_as_the_file_says() {
     assert_eq!(both.decode(&[0, 0, a, 1, 1]).unwrap(), "<bos>a<eos>");
     assert_eq!(add(None, None).decode(&[0, a, 1]).unwrap(), "<bos>a<eos>");
     assert_eq!((both.bos(), both.eos(), both.end_tokens()), (Some(0), Some(1), [1].as_slice()));
+    assert_eq!((both.add_bos(), both.add_eos()), (Some(0), Some(1)));
+    // One token for both, of which one is added.
+    let shared = Vocabulary { eos: Some(0), add_bos: Some(false), add_eos: Some(true), ..byte_level(&[]) };
+    let shared = Tokenizer::new(shared).unwrap();
+    assert_eq!((shared.add_bos(), shared.add_eos()), (None, Some(0)));
     let nameless = Vocabulary { add_bos: Some(true), bos: None, ..byte_level(&[]) };
     assert_eq!(refused(nameless), "tokenizer.ggml.add_bos_token is true, but the file names no such token");
 }
