@@ -198,6 +198,10 @@ fn byte_level(
     decisions: &mut Decisions,
 ) -> Result<Parts, Error> {
     let texts = texts(vocabulary, &roles, |role| matches!(role, Role::Text | Role::Byte(_)), decisions);
+    let with = |sign: char| texts.iter().filter(move |(text, _)| text.contains(sign)).min_by_key(|(_, id)| **id);
+    if let (Some((text, _)), None) = (with(SPACE), with(bytes::character(b' '))) {
+        return Err(Error::NotByteLevel(text.chars().take(SHOWN).collect()));
+    }
     let special = texts_of(vocabulary, &roles, |role| role.is_special());
     let mut merges: Merges = Vec::with_capacity(vocabulary.merges.len());
     let mut joined = String::new();

@@ -401,6 +401,21 @@ fn merges_that_cannot_be_followed_are_refused() {
     assert!(refused(long).len() < 300);
 }
 
+/// The converter that writes such a file would write it again.
+#[test]
+fn a_vocabulary_of_another_model_is_named_with_its_cure() {
+    let mut vocabulary = byte_level(&["▁ a"]);
+    vocabulary.tokens.iter_mut().for_each(|text| *text = text.replace('Ġ', "▁"));
+    for merges in [vec!["▁ a".to_owned()], vec!["▁ ▁".to_owned()], Vec::new()] {
+        let error = refused(Vocabulary { merges, ..vocabulary.clone() });
+        assert!(error.contains("\"▁\"") && error.contains("tritune convert"), "{error}");
+    }
+    // DeepSeek's end of a sentence has the sign as well.
+    let mut vocabulary = byte_level(&["a b"]);
+    *vocabulary.tokens.last_mut().unwrap() = "<｜end▁of▁sentence｜>".to_owned();
+    Tokenizer::new(Vocabulary { merges: Vec::new(), ..vocabulary }).unwrap();
+}
+
 #[test]
 fn repeated_and_empty_tokens_are_never_reached_but_can_be_decoded() {
     let mut vocabulary = byte_level(&["a b"]);
