@@ -245,14 +245,25 @@ fn ids_outside_the_vocabulary_are_errors() {
 fn unknown_kinds_are_refused_by_name() {
     let error = refused(Vocabulary { model: "rwkv".to_owned(), ..byte_level(&[]) });
     assert_eq!(error, "the tokenizer model \"rwkv\" is not known; known are gpt2, llama");
-    let error = refused(Vocabulary { pre: Some("tekken".to_owned()), ..byte_level(&[]) });
-    assert!(error.contains("\"tekken\" is not known") && error.contains("llama-bpe, llama3"), "{error}");
+    let error = refused(Vocabulary { pre: Some("bloom".to_owned()), ..byte_level(&[]) });
+    assert!(error.contains("\"bloom\" is not known") && error.contains("llama-bpe, llama3"), "{error}");
     for name in split::names() {
         let tokenizer = Tokenizer::new(Vocabulary { pre: Some(name.to_owned()), ..byte_level(&[]) }).unwrap();
         for text in ["", "Don't  stop 12345\r\n\n 漢字かな…“é” ☃️ x", "\u{3000}，。 \t\n"] {
             let ids = tokenizer.encode(text, Special::Plain).unwrap();
             assert_eq!(tokenizer.decode(&ids).unwrap(), text, "{name}");
         }
+    }
+}
+
+/// Mistral's expression begins with two that could each take a long word whole.
+#[test]
+fn long_words_are_no_burden_to_tekken() {
+    let tokenizer = Tokenizer::new(Vocabulary { pre: Some("tekken".to_owned()), ..byte_level(&[]) }).unwrap();
+    for letter in ["A", "a", "Aa", "漢", " ", "/"] {
+        let text = format!("{}x don't", letter.repeat(50_000));
+        let ids = tokenizer.encode(&text, Special::Parse).unwrap();
+        assert_eq!((ids[0], tokenizer.decode(&ids).unwrap() == text), (0, true), "{letter}");
     }
 }
 
@@ -267,6 +278,28 @@ fn text_is_cut_where_the_models_cut_it() {
         ("deepseek-coder", "def f(x):\n 12 我们", &["def", " f", "(", "x", "):", "\n", " ", "1", "2", " ", "我们"]),
         // What it calls punctuation includes the letters of ASCII, which cuts words apart.
         ("deepseek-llm", "aé (b) 12\n  ", &["a", "é", " (", "b", ")", " ", "12", "\n", "  "]),
+        // No contractions; capitals begin a word; a slash goes with what is before it.
+        (
+            "tekken",
+            "It's HTTPServer aB 12\n (ok)/\n\n  é漢Ab\u{301}c",
+            &[
+                "It",
+                "'s",
+                " HTTPServer",
+                " a",
+                "B",
+                " ",
+                "1",
+                "2",
+                "\n",
+                " (",
+                "ok",
+                ")/\n\n",
+                " ",
+                " é漢",
+                "Ab\u{301}c",
+            ],
+        ),
         ("minicpm5", "a 1234", &["a", " ", "123", "4"]),
         ("default", "a (b) 1234", &["a", " ", "(", "b", ")", " ", "123", "4"]),
     ] {
@@ -309,7 +342,8 @@ fn what_is_passed_over_is_told() {
     let tokenizer = Tokenizer::new(Vocabulary { add_space_prefix: Some(true), ..byte_level(&[]) }).unwrap();
     assert_eq!(tokenizer.encode("a", Special::Plain).unwrap(), [3 + u32::from(b'a')]);
     assert_eq!(decided(&tokenizer, "spaces").value, "none before the text");
-    let tokenizer = Tokenizer::new(Vocabulary { foreign: vec!["add_sep_token".to_owned()], ..byte_level(&[]) }).unwrap();
+    let tokenizer =
+        Tokenizer::new(Vocabulary { foreign: vec!["add_sep_token".to_owned()], ..byte_level(&[]) }).unwrap();
     assert_eq!(decided(&tokenizer, "tokenizer keys").value, "add_sep_token");
     let tokenizer = Tokenizer::new(Vocabulary { others: vec!["novel".to_owned()], ..byte_level(&[]) }).unwrap();
     assert_eq!(decided(&tokenizer, "tokenizer keys").value, "novel");
