@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod guard;
 mod json;
+mod methods;
 mod namespaces;
 mod template;
 
