@@ -137,6 +137,22 @@ fn a_model_that_was_not_made_for_chats_says_so() {
     assert!(refusal(&chat(&["--demo", "-p", "", "--chat-template", "{{ 1 }}"], b"")).contains("empty"));
 }
 
+#[test]
+fn templates_are_given_variables() {
+    let template = "{{ enable_thinking is false }} {{ messages[0].content }} {{ level }}";
+    let told = |json: &str| {
+        let arguments = ["--demo", "-p", "a", "--dry-run", "--chat-template", template, "--chat-template-kwargs", json];
+        chat(&arguments, b"")
+    };
+    assert_eq!(stdout(&told("{\"enable_thinking\": false, \"level\": 2, \"messages\": []}")), "True a 2");
+    assert_eq!(stdout(&told("{}")), "False a ");
+    for wrong in ["", "[]", "{\"a\"", "enable_thinking=false"] {
+        let refused = told(wrong);
+        assert_eq!(refused.status.code(), Some(2), "{wrong}");
+        assert!(stderr(&refused).contains("--chat-template-kwargs"), "{}", stderr(&refused));
+    }
+}
+
 /// The fixtures have no template, and SmolLM's vocabulary, cut short.
 #[test]
 fn fixtures_say_which_template_fits() {
@@ -165,15 +181,23 @@ fn keys_that_are_not_served_are_refused_and_unknown_ones_told() {
         let bytes = Writer::new(Vec::new(), header).unwrap().finish().unwrap();
         Tokenizer::from_gguf(&File::from_bytes("small.gguf", bytes).unwrap())
     };
-    for key in ["remove_extra_whitespaces", "add_sep_token", "normalizer.lowercase", "add_space_prefix"] {
-        let key = format!("tokenizer.ggml.{key}");
-        let error = open(&key, true.into()).unwrap_err().to_string();
-        assert!(error.contains("small.gguf") && error.contains(&key), "{error}");
-        open(&key, false.into()).unwrap();
+    let key = "tokenizer.ggml.normalizer.lowercase";
+    let error = open(key, true.into()).unwrap_err().to_string();
+    assert!(error.contains("small.gguf") && error.contains(key), "{error}");
+    open(key, false.into()).unwrap();
+    for key in ["remove_extra_whitespaces", "add_sep_token"] {
+        let told = |set: bool| {
+            let tokenizer = open(&format!("tokenizer.ggml.{key}"), set.into()).unwrap();
+            tokenizer.decisions().iter().any(|decision| decision.value == key)
+        };
+        assert_eq!([true, false].map(told), [true, false]);
     }
+    open("tokenizer.ggml.add_space_prefix", true.into()).unwrap();
     assert!(open("tokenizer.ggml.precompiled_charsmap", vec![1u8, 2].into()).is_err());
     let tokenizer = open("tokenizer.ggml.novel", 1u32.into()).unwrap();
     assert!(tokenizer.decisions().iter().any(|decision| decision.value == "novel"));
+    let tokenizer = open("tokenizer.ggml.eos_token_ids", vec![1u32, 0].into()).unwrap();
+    assert_eq!(tokenizer.end_tokens(), [1, 0]);
     let tokenizer = open("tokenizer.ggml.padding_token_id", 1u32.into()).unwrap();
     assert!(tokenizer.decisions().iter().all(|decision| decision.what != "tokenizer keys"));
 }

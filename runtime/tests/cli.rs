@@ -211,6 +211,33 @@ fn perplexity_takes_spellings_of_control_tokens_for_text() {
     assert_eq!(json["tokens"], ids.split_whitespace().count());
 }
 
+/// Its windows would not be those of the model's texts; llama-perplexity has it so too.
+#[test]
+fn perplexity_of_a_model_that_wants_eos_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [model, text] = ["eos.gguf", "text"].map(|name| folder.path().join(name));
+    std::fs::write(&text, "It was a truth. ".repeat(20)).expect("written");
+    let demo = File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/demo/austen-5m-i2_s.gguf")).expect("the demo");
+    let [eos, add_bos, add_eos] =
+        ["eos_token_id", "add_bos_token", "add_eos_token"].map(|key| format!("tokenizer.ggml.{key}"));
+    let mut header = Header::new();
+    for (key, value) in demo.metadata().iter().filter(|(key, _)| ![&eos, &add_bos, &add_eos].contains(&key)) {
+        header.set(key, value.clone());
+    }
+    header.set(&eos, demo.value("tokenizer.ggml.bos_token_id").expect("a BOS").clone());
+    header.set(&add_bos, false).set(&add_eos, true);
+    for tensor in demo.tensors() {
+        header.tensor(&tensor.name, &tensor.shape, tensor.kind).expect("a tensor");
+    }
+    let mut writer = Writer::new(std::fs::File::create(&model).expect("created"), header).expect("a header");
+    for tensor in demo.tensors() {
+        writer.write_tensor(&tensor.name, &demo.data(tensor)).expect("written");
+    }
+    writer.finish().expect("finished");
+    let refusal = refusal(&run(&["perplexity", path(&model), "-f", path(&text), "-c", "32"]));
+    assert!(refusal.contains("eos.gguf") && refusal.contains("tokenizer.ggml.add_eos_token"), "{refusal}");
+}
+
 #[test]
 fn perplexity_of_a_short_text_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -798,6 +798,19 @@ fn gemma3_with_every_key() {
     row.check();
 }
 
+/// As for Gemma 3's relatives without a window, of whose rope converters write all the same.
+#[test]
+fn gemma3_without_a_window() {
+    let mut row = gemma3(3);
+    row.base(1e6).set("rope.freq_base_swa", 10_000f32).set("rope.dimension_count_swa", 64u32);
+    row.set("rope.scaling.type", "yarn").set("rope.scaling.factor", 4f32);
+    row.set("rope.scaling.original_context_length", 32u32).set("final_logit_softcapping", 30f32);
+    row.spec.stretch = Stretch::Yarn { factor: 4.0, original: 32.0, fast: 32.0, slow: 1.0 };
+    (row.spec.magnitude, row.spec.logit_cap) = (1.0 + 0.1 * 4f64.ln(), Some(30.0));
+    row.matters = vec![|spec| spec.magnitude = 1.0, |spec| spec.base = 10_000.0, |spec| spec.logit_cap = Some(3.0)];
+    row.check();
+}
+
 /// BitCPM. The context in use decides which factors hold: 14 tokens are more than 10, and fewer than 20.
 #[test]
 fn minicpm() {

@@ -12,11 +12,10 @@ use std::time::{Duration, SystemTime};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
-use minijinja_contrib::pycompat;
 use time::OffsetDateTime;
 use time::format_description::parse_strftime_owned;
 
-use super::{json, namespaces};
+use super::{dialect, json, methods, namespaces};
 
 /// Bytes of a template's source: the longest known have some twenty thousand.
 pub(super) const LONGEST: usize = 64 << 10;
@@ -33,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes that a value which is not a text may be written in.
 const WRITTEN: usize = 1 << 20;
 
+/// Values that are sorted at most.
+const SORTED: usize = 100_000;
+
 /// Why nothing was rendered.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -43,7 +45,7 @@ pub(super) enum Failure {
 
 /// Checks that `source` can be run.
 pub(super) fn check(source: &str) -> Result<(), Failure> {
-    let source = source.to_owned();
+    let source = dialect::rewrite(source);
     apart(PATIENCE, move || {
         environment(SystemTime::UNIX_EPOCH, FUEL).template_from_str(&source).map_err(syntax)?;
         namespaces::check(&source).map_err(Failure::Syntax)
@@ -67,7 +69,7 @@ fn render_within(
     variables: Vec<(String, Value)>,
     now: SystemTime,
 ) -> Result<String, Failure> {
-    let source = source.to_owned();
+    let source = dialect::rewrite(source);
     apart(patience, move || {
         let bytes: usize = messages.iter().map(|(_, content)| content.len()).sum();
         let fuel = FUEL + FUEL_A_MESSAGE * messages.len() as u64 + FUEL_A_BYTE * bytes as u64;
@@ -123,13 +125,25 @@ fn environment(now: SystemTime, fuel: u64) -> Environment<'static> {
     environment.set_syntax(syntax.unwrap_or_default());
     environment.set_fuel(Some(fuel));
     environment.set_formatter(write);
-    environment.set_unknown_method_callback(method);
+    environment.set_unknown_method_callback(methods::call);
     environment.add_filter("tojson", tojson);
+    environment.add_test("iterable", iterable);
+    environment.add_test("sequence", sequence);
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
     environment.add_function("strftime_now", move |format: &str| strftime(now, format));
     environment
+}
+
+/// What Python's `iter` takes: not `none`, over which the engine itself would go.
+fn iterable(value: &Value) -> bool {
+    sequence(value) || value.kind() == ValueKind::Iterable
+}
+
+/// What has Python's `len` and `[]`: texts and dictionaries too.
+fn sequence(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
 }
 
 /// Writes a value as Python's `str` does; one that is not a text, within limits.
@@ -159,29 +173,47 @@ fn text(value: &Value) -> Result<String, Error> {
     Ok(out.0)
 }
 
-/// The methods of Python's texts, lists and dictionaries.
-fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
-    // The one method whose result can be of any size before it is paid for.
-    if name == "format" {
-        return Err(Error::from(ErrorKind::UnknownMethod));
-    }
-    pycompat::unknown_method_callback(state, value, name, arguments)
-}
-
 /// `tojson` as `transformers` defines it: `json.dumps` without escapes for HTML.
 fn tojson(state: &State, value: &Value, arguments: Kwargs) -> Result<String, Error> {
     let refuse = |why: String| Error::new(ErrorKind::InvalidOperation, why);
+    let given = |name| Ok::<_, Error>(arguments.get::<Option<Value>>(name)?.filter(|value| value.is_true()));
     let indent = arguments.get::<Option<usize>>("indent")?;
-    for known in ["ensure_ascii", "separators", "sort_keys"] {
-        let given = arguments.get::<Option<Value>>(known)?;
-        if given.is_some_and(|value| value.is_true()) {
-            return Err(refuse(format!("tojson({known}=…) is not served")));
-        }
+    let separators = given("separators")?.map(|separators| pair(&separators)).transpose()?;
+    let sorts = given("sort_keys")?.is_some();
+    if given("ensure_ascii")?.is_some() {
+        return Err(refuse("tojson(ensure_ascii=…) is not served".to_owned()));
     }
     arguments.assert_all_used()?;
-    let json = json::dumps(value, indent).map_err(refuse)?;
+    let value = if sorts { sorted(value, &mut { SORTED })? } else { value.clone() };
+    let json = json::dumps(&value, json::Style { indent, separators }).map_err(refuse)?;
     state.consume_fuel(json.len() as u64)?;
     Ok(json)
+}
+
+/// Two texts.
+fn pair(value: &Value) -> Result<(String, String), Error> {
+    let texts: Vec<String> = value.try_iter()?.filter_map(|text| text.as_str().map(str::to_owned)).collect();
+    let [item, key] = <[String; 2]>::try_from(texts)
+        .map_err(|_| Error::new(ErrorKind::InvalidOperation, "separators are two texts"))?;
+    Ok((item, key))
+}
+
+/// The same with the keys of all dictionaries in order; `left` counts values down.
+fn sorted(value: &Value, left: &mut usize) -> Result<Value, Error> {
+    let too_many = || Error::new(ErrorKind::InvalidOperation, format!("more than {SORTED} values to be sorted"));
+    *left = left.checked_sub(1).ok_or_else(too_many)?;
+    Ok(match value.kind() {
+        ValueKind::Map => {
+            let pair = |key: Value| Ok::<_, Error>((key.to_string(), sorted(&value.get_item(&key)?, left)?));
+            let mut pairs = value.try_iter()?.map(pair).collect::<Result<Vec<_>, Error>>()?;
+            pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+            Value::from_pairs(pairs)
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            Value::from(value.try_iter()?.map(|value| sorted(&value, left)).collect::<Result<Vec<_>, Error>>()?)
+        }
+        _ => value.clone(),
+    })
 }
 
 fn strftime(now: SystemTime, format: &str) -> Result<String, Error> {
@@ -215,8 +247,25 @@ mod tests {
             ("{{ messages[::-1][0]['role'] }}{{ messages[1:] | length }}", "user0"),
             ("{{ none }} {{ true }} {{ nothing }} {{ [1, 'a', none] }} {{ 1.0 }}", "None True  [1, 'a', None] 1.0"),
             ("{{ {'a': '<é>', 'b': [1, true]} | tojson }}", "{\"a\": \"<é>\", \"b\": [1, true]}"),
+            (
+                "{{ {'b': 1, 'a': [1, {'d': 1, 'c': 2}]} | tojson(sort_keys=true) }}",
+                "{\"a\": [1, {\"c\": 2, \"d\": 1}], \"b\": 1}",
+            ),
+            ("{{ {'b': [1, 2], 'a': {}} | tojson(separators=(',', ':')) }}", "{\"b\":[1,2],\"a\":{}}"),
             ("{{ {'a': [1]} | tojson(indent=2) }}", "{\n  \"a\": [\n    1\n  ]\n}"),
             ("{% if a is not defined and messages is iterable and '' is string %}yes{% endif %}", "yes"),
+            (
+                "{{ none is iterable }}{{ 1 is iterable }}{{ 'a' is iterable }}{{ {} is iterable }}",
+                "FalseFalseTrueTrue",
+            ),
+            ("{{ nothing is iterable }}{{ [1] is iterable }}{{ {}.items() is iterable }}", "TrueTrueTrue"),
+            ("{{ none is sequence }}{{ 1 is sequence }}{{ {}.items() is sequence }}", "FalseFalseFalse"),
+            (
+                "{{ 'a' is sequence }}{{ {} is sequence }}{{ [] is sequence }}{{ nothing is sequence }}",
+                "TrueTrueTrueTrue",
+            ),
+            // As Qwen3-Coder asks.
+            ("{% set tools = none %}{% if tools is iterable and tools | length > 0 %}t{% endif %}", ""),
             ("{% set ns = namespace(n=0) %}{% for m in [1, 2] %}{% set ns.n = ns.n + m %}{% endfor %}{{ ns.n }}", "3"),
             (
                 "{% for i in [1, 2, 3] %}{% if i == 2 %}{% continue %}{% endif %}{{ i }}{{ loop.last }}{% endfor %}",
@@ -224,6 +273,8 @@ mod tests {
             ),
             ("{% macro m(a, b=2) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }}", "12"),
             ("{{ strftime_now('%d %b %Y %Y-%m-%d') }}", "14 Nov 2023 2023-11-14"),
+            ("a{% generation %}b{% set x = 1 %}{%- endgeneration +%} c{{ x }}", "ab c"),
+            ("{{ 'a \\\n  b' }}|\r\n{{ 'c\r\nd' }}", "a   b|\nc\nd"),
             // A line break behind a block tag, and spaces before one, are not written.
             ("a\n  {% if true %}\nb\n  {% endif %}\nc\n", "a\nb\nc"),
             ("{{- 'a' -}}  b {%- set x = 1 %} c", "ab c"),
@@ -267,7 +318,10 @@ mod tests {
             double("[1]", "ns.a[0:]") + "{{ ns.a | list }}",
             double("[1]", "[ns.a, ns.a]").replace("90000", "60") + "{{ ns.a }}",
             double("[1]", "[ns.a, ns.a]").replace("90000", "60") + "{{ ns.a | tojson }}",
+            double("[1]", "[ns.a, ns.a]").replace("90000", "60") + "{{ ns.a | tojson(sort_keys=true) }}",
             "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}".to_owned(),
+            "{{ '{:{}}'.format(1, 1000000000) }}".to_owned(),
+            format!("{{{{ {:?}.format({:?}) }}}}", "{0}".repeat(20_000), "x".repeat(20_000)),
             nested(20_000, "(", ")"),
             format!("{{{{ {} }}}}", nested(20_000, "(", ")")),
             format!("{{{{ {} }}}}", nested(20_000, "[", "]")),

@@ -9,10 +9,12 @@
 //! tokens only where the template wrote them.
 
 mod builtin;
+mod dialect;
 mod environment;
 mod error;
 mod guard;
 mod json;
+mod methods;
 mod namespaces;
 mod template;
 

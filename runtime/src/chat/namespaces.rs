@@ -1,12 +1,13 @@
 //! Namespaces that stay what they are.
 //!
 //! A namespace is the one value of Jinja that can be changed, so that it could be put into itself; whatever walks such a
-//! value never ends. Templates only ever set one, and set and get what is in it; anything else is refused.
+//! value never ends. Templates only ever set one, set and get what is in it, and ask whether it is there; anything else is
+//! refused.
 
 use std::iter;
 
-/// Checks that every `namespace(…)` of a template is all that a name is set to, and each such name followed by `.`, `[` or
-/// `=`.
+/// Checks that every `namespace(…)` of a template is all that a name is set to, and each such name followed by `.`, `[`,
+/// `=` or `is defined`.
 pub(super) fn check(source: &str) -> Result<(), String> {
     let words = words(source);
     let mut names = Vec::new();
@@ -23,7 +24,8 @@ pub(super) fn check(source: &str) -> Result<(), String> {
         }
     }
     for word in &words {
-        if names.contains(&word.text) && word.before != '.' && !matches!(word.next(), Some('.' | '[' | '=')) {
+        let served = matches!(word.next(), Some('.' | '[' | '=')) || word.is_asked_for();
+        if names.contains(&word.text) && word.before != '.' && !served {
             return Err(format!("the namespace `{}` where its values are meant", word.text));
         }
     }
@@ -43,6 +45,19 @@ impl Word<'_> {
     /// The first character behind it that is no white space.
     fn next(&self) -> Option<char> {
         self.rest.chars().find(|c| !c.is_whitespace())
+    }
+
+    /// Whether the template asks whether there is such a name.
+    fn is_asked_for(&self) -> bool {
+        let mut behind = self.rest.split_whitespace();
+        let mut next = || behind.next().unwrap_or_default();
+        let test = match (next(), next()) {
+            ("is", "not") => next(),
+            ("is", test) => test,
+            _ => return false,
+        };
+        let test = test.split(|c: char| !c.is_alphanumeric()).next();
+        self.rest.starts_with(char::is_whitespace) && matches!(test, Some("defined" | "undefined"))
     }
 
     /// Whether nothing but its arguments is behind it in its tag.
@@ -137,6 +152,7 @@ mod tests {
             "{%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) -%}",
             "{% set ns = namespace(a='ns') %}{% set ns.a = ns.a + 'ns' %}{% if ns.a and ns['a'] %}{{ x.ns }}{% endif %}",
             "{% set ns = namespace() %}ns and {# ns #} don't {{ 'ns' ~ \"it's ns\" ~ {'a': {'b': 1}} }}",
+            "{% if ns is not defined %}{% set ns = namespace(a=1) %}{% endif %}{{ ns is defined }}{{ (ns is undefined) }}",
             "no tags, namespace(x) {",
         ] {
             assert_eq!(check(source), Ok(()), "{source}");
@@ -151,6 +167,8 @@ mod tests {
             "{% set ns = namespace() %}{{ ns }}",
             "{% set ns = namespace() %}{{ ns|string }}",
             "{% set ns = namespace() %}{{ 'it\\'s' ~ ns }}",
+            "{% set ns = namespace() %}{% set ns.a = ns is not none and ns %}",
+            "{% set ns = namespace() %}{% set ns.a = ns if ns is defined %}",
             "{% set a = [namespace()] %}",
             "{% set a = namespace(x=')'), 1 %}{% for ns in a[0:1] %}{% set ns.a = ns %}{% endfor %}",
             "{% set a = namespace() | list %}",

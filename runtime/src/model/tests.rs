@@ -312,6 +312,33 @@ fn what_is_optional_has_its_effect() {
     assert_eq!(unit.logits(), plain);
 }
 
+/// As converters write them of models whose layers may differ.
+#[test]
+fn counts_may_be_given_for_each_layer_where_they_are_the_same() {
+    for (architecture, key, count) in [
+        ("llama", "feed_forward_length", FEED_FORWARD as u32),
+        ("llama", "attention.head_count", 4),
+        ("llama", "attention.head_count_kv", 2),
+        ("maple", "expert_feed_forward_length", FEED_FORWARD as u32),
+    ] {
+        let sketch = |counts: &[u32]| Sketch::new(architecture).set(key, counts.to_vec());
+        assert_eq!(sketch(&[count]).logits(), Sketch::new(architecture).logits(), "{key}");
+        let deep = |counts: &[u32]| {
+            let deep = sketch(counts).set("block_count", 2u32);
+            (0..18).fold(deep, |deep, number| deep.tensor(&format!("blk.1.{number}"), &[1]))
+        };
+        for (sketch, why) in [
+            (sketch(&[]), "a list of 0"),
+            (sketch(&[count, count]), "a list of 2, but there are 1 layers"),
+            (sketch(&[0]), "must be at least 1"),
+            (deep(&[count, 3]), "differs between layers"),
+        ] {
+            let refusal = sketch.load().unwrap_err().to_string();
+            assert!(refusal.contains(key) && refusal.contains(why), "{key}: {refusal}");
+        }
+    }
+}
+
 #[test]
 fn absurd_numbers_are_refused() {
     let llama = || Sketch::new("llama");

@@ -1,5 +1,7 @@
 //! From a vocabulary to its tokenizer.
 
+use std::collections::HashSet;
+
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 
 use super::merges::{Piece, merges};
@@ -10,7 +12,7 @@ use super::{Error, Kind, SPACE, Tokenizer, bytes};
 use crate::decision::Decision;
 
 /// Control tokens that end a text or a turn in published models, some of whose files name only one of them.
-const ENDS: [&str; 14] = [
+const ENDS: [&str; 19] = [
     "<|end_of_text|>",
     "<|endoftext|>",
     "<|eot_id|>",
@@ -19,16 +21,32 @@ const ENDS: [&str; 14] = [
     "<|end|>",
     "<|EOT|>",
     "<EOT>",
+    "_<EOT>",
     "[EOT]",
+    "[EOS]",
     "<｜end▁of▁sentence｜>",
     "<end_of_utterance>",
     "<end_of_turn>",
     "<eos>",
     "</s>",
+    // Between files of training texts, where models of code go on to the next one.
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
 ];
 
-/// Those of them that no text has by chance: control tokens even where the file calls them something else.
-const UNMISTAKABLE: [&str; 5] = ["<|eot_id|>", "<|im_end|>", "<|end_of_text|>", "<|endoftext|>", "<end_of_turn>"];
+/// Those of them that no text has by chance: control tokens even where the file calls them something else, as
+/// files of Qwen's from before converters knew better do the last three.
+const UNMISTAKABLE: [&str; 8] = [
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<end_of_turn>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+];
 
 /// Characters of a bad merge that its error shows.
 const SHOWN: usize = 60;
@@ -43,19 +61,24 @@ impl Decisions {
     }
 }
 
-pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
+pub(super) fn build(mut vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
     let mut decisions = Decisions::default();
+    drop_strays(&mut vocabulary, &mut decisions);
     decisions.add("tokenizer", &vocabulary.model, "tokenizer.ggml.model");
     if !vocabulary.others.is_empty() {
         decisions.add("tokenizer keys", vocabulary.others.join(", "), "they are not known, and not read");
+    }
+    if !vocabulary.foreign.is_empty() {
+        let why = "they are set, but of other kinds of vocabularies, and passed over, as in llama.cpp";
+        decisions.add("tokenizer keys", vocabulary.foreign.join(", "), why);
     }
     let (parts, default_bos) = match vocabulary.model.as_str() {
         "gpt2" => {
             let roles = roles(&vocabulary, &mut decisions)?;
             let pre_tokenizer = pre_tokenizer(&vocabulary, &mut decisions)?;
-            // llama.cpp passes over it; the models' own tokenizers do not.
             if vocabulary.add_space_prefix == Some(true) {
-                return Err(Error::Key("tokenizer.ggml.add_space_prefix".to_owned()));
+                let why = "tokenizer.ggml.add_space_prefix is true, which gpt2 vocabularies pass over, as in llama.cpp";
+                decisions.add("spaces", "none before the text", why);
             }
             (byte_level(&vocabulary, roles, pre_tokenizer, &mut decisions)?, pre_tokenizer.add_bos)
         }
@@ -88,6 +111,28 @@ pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
         tokens: vocabulary.tokens.into_iter().zip(parts.roles).collect(),
         decisions: decisions.0,
     })
+}
+
+/// Takes out ids beyond the vocabulary where a model can do without them, as llama.cpp does.
+fn drop_strays(vocabulary: &mut Vocabulary, decisions: &mut Decisions) {
+    let tokens = vocabulary.tokens.len();
+    let mut drop = |key: &str, value: String| {
+        decisions.add("special token", value, format!("tokenizer.ggml.{key}, but the vocabulary has {tokens} tokens"));
+    };
+    for (key, id) in [
+        ("eot_token_id", &mut vocabulary.eot),
+        ("eom_token_id", &mut vocabulary.eom),
+        ("unknown_token_id", &mut vocabulary.unknown),
+    ] {
+        if let Some(id) = id.take_if(|id| *id as usize >= tokens) {
+            drop(key, format!("{id} is passed over"));
+        }
+    }
+    let all = vocabulary.all_eos.len();
+    vocabulary.all_eos.retain(|&id| (id as usize) < tokens);
+    if vocabulary.all_eos.len() < all {
+        drop("eos_token_ids", format!("{} of {all} are passed over", all - vocabulary.all_eos.len()));
+    }
 }
 
 /// What differs between the models.
@@ -153,6 +198,10 @@ fn byte_level(
     decisions: &mut Decisions,
 ) -> Result<Parts, Error> {
     let texts = texts(vocabulary, &roles, |role| matches!(role, Role::Text | Role::Byte(_)), decisions);
+    let with = |sign: char| texts.iter().filter(move |(text, _)| text.contains(sign)).min_by_key(|(_, id)| **id);
+    if let (Some((text, _)), None) = (with(SPACE), with(bytes::character(b' '))) {
+        return Err(Error::NotByteLevel(text.chars().take(SHOWN).collect()));
+    }
     let special = texts_of(vocabulary, &roles, |role| role.is_special());
     let mut merges: Merges = Vec::with_capacity(vocabulary.merges.len());
     let mut joined = String::new();
@@ -274,13 +323,14 @@ fn end_tokens(vocabulary: &Vocabulary, roles: &[Role], decisions: &mut Decisions
         ("tokenizer.ggml.eot_token_id", vocabulary.eot),
         ("tokenizer.ggml.eom_token_id", vocabulary.eom),
     ];
-    let named = named.into_iter().filter_map(|(key, id)| Some((id?, key)));
+    let all_eos = vocabulary.all_eos.iter().map(|&id| (id, "tokenizer.ggml.eos_token_ids"));
+    let named = named.into_iter().filter_map(|(key, id)| Some((id?, key))).chain(all_eos);
     let spelt = (0..).zip(vocabulary.tokens.iter().zip(roles));
     // As a user-defined token, `</s>` is HTML: Gemma has it.
     let spelt = spelt.filter(|(_, (text, role))| **role == Role::Control && ENDS.contains(&text.as_str()));
-    let mut ends = Vec::new();
+    let (mut ends, mut known) = (Vec::new(), HashSet::new());
     for (id, why) in named.chain(spelt.map(|(id, _)| (id, "its spelling"))) {
-        if !ends.contains(&id) {
+        if known.insert(id) {
             decisions.add("end token", format!("{id} {:?}", vocabulary.tokens[id as usize]), why);
             ends.push(id);
         }

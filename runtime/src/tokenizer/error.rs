@@ -19,6 +19,12 @@ pub enum Error {
          the model again, or add the key with the model's own of {known}", known = split::names().join(", ")
     )]
     NoPreTokenizer,
+    /// A `gpt2` vocabulary whose tokens are SentencePiece's, as some converters write Gemma's.
+    #[error(
+        "tokenizer.ggml.model is gpt2, but the vocabulary has SentencePiece's tokens ({0:?}, and none with GPT-2's Ġ); \
+         get a file whose tokenizer.ggml.model is llama, or convert the checkpoint with `tritune convert`"
+    )]
+    NotByteLevel(String),
     /// A key asks for something that is not served.
     #[error("{0} is set, and asks for what is not served; convert the model again without it, if it can do without")]
     Key(String),

@@ -286,6 +286,16 @@ impl Tokenizer {
         self.eos
     }
 
+    /// The token that is put before a text, if any.
+    pub fn add_bos(&self) -> Option<u32> {
+        self.add_bos
+    }
+
+    /// The token that is put behind a text, if any.
+    pub fn add_eos(&self) -> Option<u32> {
+        self.add_eos
+    }
+
     /// Tokens with which a model says that it has finished: EOS, the end of a turn, and their like.
     pub fn end_tokens(&self) -> &[u32] {
         &self.end_tokens

@@ -42,6 +42,13 @@ const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p
 const QWEN_2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// Mistral Nemo's and Small's: a word begins where capitals begin anew, and only one digit is taken at a time.
+const TEKKEN: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+);
+
 /// The letters that DeepSeek LLM's tokenizer.json lists: cased ones, as of its Unicode version.
 const DEEPSEEK_LETTERS: &str = concat!(
     r"\s?[A-Za-z\x{B5}\x{C0}-\x{D6}\x{D8}-\x{F6}\x{F8}-\x{1BA}\x{1BC}-\x{1BF}\x{1C4}-\x{293}\x{295}-\x{2AF}",
@@ -62,7 +69,7 @@ const DEEPSEEK_CJK: &str = r"[\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}
 
 /// Every pre-tokenizer known. The expressions are those of the models' own tokenizer.json files; which names share one,
 /// and the defaults, are llama.cpp's (`src/llama-vocab.cpp`); `falcon_e` is read as the forks that knew it read it.
-const PRE_TOKENIZERS: [PreTokenizer; 10] = [
+const PRE_TOKENIZERS: [PreTokenizer; 11] = [
     PreTokenizer {
         names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon_e", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
         steps: &[Step::Split(LLAMA_3), Step::Bytes],
@@ -81,6 +88,7 @@ const PRE_TOKENIZERS: [PreTokenizer; 10] = [
         ignore_merges: false,
         add_bos: false,
     },
+    PreTokenizer { names: &["tekken"], steps: &[Step::Split(TEKKEN), Step::Bytes], ignore_merges: true, add_bos: true },
     PreTokenizer {
         names: &[
             "gpt-2", "gpt-neox", "olmo", "mpt", "phi-2", "gigachat", "a.x-4.0", "mellum", "exaone4", "jais", "trillion",

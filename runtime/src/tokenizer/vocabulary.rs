@@ -26,6 +26,8 @@ pub struct Vocabulary {
     pub bos: Option<u32>,
     /// `eos_token_id`: ends a text.
     pub eos: Option<u32>,
+    /// `eos_token_ids`: all that end a text, as Ollama's converter writes them.
+    pub all_eos: Vec<u32>,
     /// `eot_token_id`: ends a turn of a chat.
     pub eot: Option<u32>,
     /// `eom_token_id`: ends a message that calls a tool.
@@ -38,19 +40,18 @@ pub struct Vocabulary {
     pub add_eos: Option<bool>,
     /// `add_space_prefix`: whether `llama` vocabularies put a space before the text.
     pub add_space_prefix: Option<bool>,
+    /// Keys `tokenizer.ggml.*` that are set, and mean something in vocabularies of other models alone.
+    pub foreign: Vec<String>,
     /// Keys `tokenizer.ggml.*` that are not known.
     pub others: Vec<String>,
 }
 
 /// Keys that, where they are set, change how text is read in a way that is not served.
-const REFUSED: [&str; 6] = [
-    "remove_extra_whitespaces",
-    "precompiled_charsmap",
-    "add_sep_token",
-    "normalizer.lowercase",
-    "normalizer.strip_accents",
-    "suppress_tokens",
-];
+const REFUSED: [&str; 4] =
+    ["precompiled_charsmap", "normalizer.lowercase", "normalizer.strip_accents", "suppress_tokens"];
+
+/// Keys of WordPiece and Unigram vocabularies, at which llama.cpp does not look for others.
+const FOREIGN: [&str; 2] = ["remove_extra_whitespaces", "add_sep_token"];
 
 /// Keys that are read, or name tokens that no text becomes by itself.
 const KNOWN: [&str; 32] = [
@@ -125,38 +126,36 @@ impl Vocabulary {
                 .collect(),
             bos: file.opt_u32("tokenizer.ggml.bos_token_id")?,
             eos: file.opt_u32("tokenizer.ggml.eos_token_id")?,
+            all_eos: file.opt_u32s("tokenizer.ggml.eos_token_ids")?.unwrap_or_default(),
             eot: file.opt_u32("tokenizer.ggml.eot_token_id")?,
             eom: file.opt_u32("tokenizer.ggml.eom_token_id")?,
             unknown: file.opt_u32("tokenizer.ggml.unknown_token_id")?,
             add_bos: file.opt_bool("tokenizer.ggml.add_bos_token")?,
             add_eos: file.opt_bool("tokenizer.ggml.add_eos_token")?,
             add_space_prefix: file.opt_bool("tokenizer.ggml.add_space_prefix")?,
+            foreign: Self::keys(file)
+                .filter(|(key, value)| FOREIGN.contains(key) && is_set(value))
+                .map(|(key, _)| key.to_owned())
+                .collect(),
             others: Self::keys(file)
-                .filter(|key| !KNOWN.contains(key) && !REFUSED.contains(key))
-                .map(str::to_owned)
+                .filter(|(key, _)| [&KNOWN[..], &REFUSED, &FOREIGN].iter().all(|known| !known.contains(key)))
+                .map(|(key, _)| key.to_owned())
                 .collect(),
         })
     }
 
-    /// The keys of a file's tokenizer, without `tokenizer.ggml.`.
-    fn keys(file: &gguf::File) -> impl Iterator<Item = &str> {
-        file.metadata().iter().filter_map(|(key, _)| key.strip_prefix("tokenizer.ggml."))
+    /// The keys of a file's tokenizer, without `tokenizer.ggml.`, and their values.
+    fn keys(file: &gguf::File) -> impl Iterator<Item = (&str, &Value)> {
+        file.metadata().iter().filter_map(|(key, value)| Some((key.strip_prefix("tokenizer.ggml.")?, value)))
     }
 
     /// Refuses a file with a key that would change the result and is not served.
     pub(super) fn check_keys(file: &gguf::File) -> Result<(), Error> {
-        let set = |value: &Value| match value {
-            Value::Bool(set) => *set,
-            Value::Array(items) => !items.is_empty(),
-            _ => true,
-        };
-        let refused = file.metadata().iter().find(|(key, value)| {
-            key.strip_prefix("tokenizer.ggml.").is_some_and(|key| REFUSED.contains(&key)) && set(value)
-        });
-        refused.map_or(Ok(()), |(key, _)| Err(Error::Key(key.clone())))
+        let refused = Self::keys(file).find(|(key, value)| REFUSED.contains(key) && is_set(value));
+        refused.map_or(Ok(()), |(key, _)| Err(Error::Key(format!("tokenizer.ggml.{key}"))))
     }
 
-    /// Checks that the arrays fit together and that special ids are in range; gives each token's role.
+    /// Checks that the arrays fit together and that BOS and EOS are in range; gives each token's role.
     pub(super) fn roles(&self) -> Result<Vec<Role>, Error> {
         let tokens = self.tokens.len();
         if tokens == 0 {
@@ -171,13 +170,7 @@ impl Vocabulary {
                 return Err(Error::Length { key, count, tokens });
             }
         }
-        for (key, id) in [
-            ("tokenizer.ggml.bos_token_id", self.bos),
-            ("tokenizer.ggml.eos_token_id", self.eos),
-            ("tokenizer.ggml.eot_token_id", self.eot),
-            ("tokenizer.ggml.eom_token_id", self.eom),
-            ("tokenizer.ggml.unknown_token_id", self.unknown),
-        ] {
+        for (key, id) in [("tokenizer.ggml.bos_token_id", self.bos), ("tokenizer.ggml.eos_token_id", self.eos)] {
             if let Some(id) = id
                 && id as usize >= tokens
             {
@@ -192,6 +185,15 @@ impl Vocabulary {
         }
         let roles = self.tokens.iter().zip(&self.token_types).enumerate();
         roles.map(|(id, (text, &kind))| role(text, kind).map_err(|why| Error::Token { id, why })).collect()
+    }
+}
+
+/// Whether a key's value asks for something.
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Bool(set) => *set,
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `tritune chat`: talk with a model.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -31,6 +32,9 @@ pub(crate) struct Chat {
     /// in the file, a file, or a Jinja text
     #[arg(long, value_name = "NAME|FILE|TEXT")]
     chat_template: Option<String>,
+    /// Further variables of the template, a JSON object: {"enable_thinking": false}
+    #[arg(long, value_name = "JSON", value_parser = variables)]
+    chat_template_kwargs: Option<Variables>,
     /// Print what is fed to the model as text, and load nothing
     #[arg(long, requires = "prompt")]
     dry_run: bool,
@@ -51,6 +55,13 @@ pub(crate) struct Chat {
     engine: Engine,
 }
 
+/// What a template knows by name, beyond the messages.
+type Variables = BTreeMap<String, serde_json::Value>;
+
+fn variables(json: &str) -> Result<Variables, String> {
+    serde_json::from_str(json).map_err(|error| format!("not a JSON object: {error}"))
+}
+
 /// Room for a chat where nothing else is asked for: models are made for up to some hundred thousand tokens, whose keys
 /// and values no laptop has memory for.
 const ROOM: usize = 4096;
@@ -66,10 +77,16 @@ impl Chat {
         };
         let decision = template.decision();
         eprintln!("chat template: {} ({})", decision.value, decision.why);
-        let mut talk = Talk { template, tokenizer, system: self.system.map(Message::system), said: Vec::new() };
+        let mut talk = Talk {
+            template,
+            tokenizer,
+            variables: self.chat_template_kwargs.unwrap_or_default(),
+            system: self.system.map(Message::system),
+            said: Vec::new(),
+        };
         if let (Some(prompt), true) = (&self.prompt, self.dry_run) {
             talk.said.push(Message::user(prompt));
-            let text = talk.template.render(&talk.tokenizer, &talk.messages(), &Options::default())?;
+            let text = talk.template.render(&talk.tokenizer, &talk.messages(), &talk.options())?;
             let mut stdout = io::stdout().lock();
             stdout.write_all(text.as_bytes())?;
             return Ok(stdout.flush()?);
@@ -115,6 +132,7 @@ fn chosen(given: &str, file: &File) -> Result<Template> {
 struct Talk {
     template: Template,
     tokenizer: Tokenizer,
+    variables: Variables,
     system: Option<Message>,
     said: Vec<Message>,
 }
@@ -122,6 +140,10 @@ struct Talk {
 impl Talk {
     fn messages(&self) -> Vec<Message> {
         self.system.iter().chain(&self.said).cloned().collect()
+    }
+
+    fn options(&self) -> Options {
+        Options { variables: self.variables.clone(), ..Options::default() }
     }
 }
 
@@ -167,7 +189,7 @@ impl Machine<'_> {
     /// Answers one message. What of the chat was fed before is not fed again.
     fn answer(&mut self, talk: &mut Talk, prompt: String) -> Result<()> {
         talk.said.push(Message::user(prompt));
-        let prompt = talk.template.encode(&talk.tokenizer, &talk.messages(), &Options::default())?;
+        let prompt = talk.template.encode(&talk.tokenizer, &talk.messages(), &talk.options())?;
         let context = self.session.context();
         if prompt.len() >= context {
             bail!(

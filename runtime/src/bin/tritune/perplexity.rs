@@ -74,8 +74,14 @@ impl Perplexity {
         let file = self.model.open()?;
         let tokenizer = Tokenizer::from_gguf(&file)?;
         // As llama-perplexity has it: BOS is added where the model wants it, and spellings of control tokens are text.
-        let added = tokenizer.encode("", Special::Parse)?;
-        let begins = tokenizer.bos().filter(|bos| added.first() == Some(bos));
+        let begins = tokenizer.add_bos();
+        if tokenizer.add_eos().is_some() {
+            bail!(
+                "{} has EOS put behind every text (tokenizer.ggml.add_eos_token), and windows of a longer one end \
+                 without; get the model with this key false",
+                file.path().display()
+            );
+        }
         let mut tokens = tokenizer.encode(&text, Special::Plain)?;
         tokens.splice(0..0, begins);
         let model = self.engine.load(&file, self.threads.count())?;

@@ -20,9 +20,9 @@ pub struct Window {
 
 impl Reader<'_> {
     pub fn heads(&mut self, embedding: usize) -> Result<Heads, ConfigError> {
-        let queries = self.count("heads", "attention.head_count", None)?;
-        let kv =
-            self.count("heads of keys and values", "attention.head_count_kv", Some((queries, "as many".into())))?;
+        let queries = self.count_of_layers("heads", "attention.head_count", None)?;
+        let as_many = Some((queries, "as many".into()));
+        let kv = self.count_of_layers("heads of keys and values", "attention.head_count_kv", as_many)?;
         if kv > queries || !queries.is_multiple_of(kv) {
             let why = format!("but must divide the {queries} heads of queries");
             return Err(self.absurd(&self.name("attention.head_count_kv"), kv, why));

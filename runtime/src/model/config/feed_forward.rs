@@ -21,8 +21,8 @@ impl Reader<'_> {
     /// The width of the feed-forward network, or of an expert.
     pub fn feed_forward(&mut self) -> Result<usize, ConfigError> {
         match self.family.experts {
-            false => self.count("feed-forward width", "feed_forward_length", None),
-            true => self.count("width of an expert", "expert_feed_forward_length", None),
+            false => self.count_of_layers("feed-forward width", "feed_forward_length", None),
+            true => self.count_of_layers("width of an expert", "expert_feed_forward_length", None),
         }
     }
 

@@ -120,6 +120,32 @@ impl<'f> Reader<'f> {
         Ok(count)
     }
 
+    /// The same, of a count that a file may give for each layer: one that differs between them is not implemented.
+    pub fn count_of_layers(
+        &mut self,
+        what: &'static str,
+        suffix: &str,
+        default: Option<(usize, String)>,
+    ) -> Result<usize, ConfigError> {
+        let name = self.name(suffix);
+        let Some(Value::Array(_)) = self.file.value(&name) else { return self.count(what, suffix, default) };
+        let (key, counts) = (self.key(suffix), self.file.usizes(&name)?);
+        let layers = self.file.usize(&self.name("block_count"))?;
+        let value = format!("a list of {}", counts.len());
+        let Some(&count) = counts.first().filter(|_| counts.len() == layers) else {
+            return Err(self.absurd(&key, value, format!("but there are {layers} layers")));
+        };
+        if let Some(other) = counts.iter().find(|&&other| other != count) {
+            let value = format!("{value} with {count} and {other}");
+            return Err(self.unsupported(&key, value, "differs between layers, which is not implemented"));
+        }
+        if count == 0 {
+            return Err(self.absurd(&key, count, "but must be at least 1"));
+        }
+        self.decide(what, count, format!("{key}, the same for each layer"));
+        Ok(count)
+    }
+
     /// A finite number above 0; where it is absent, the default and why it is that.
     pub fn positive(
         &mut self,

@@ -27,7 +27,15 @@ impl Reader<'_> {
             self.decide("rope factors", "one for each pair", "tensor rope_freqs.weight");
         }
         let whole = RopeConfig { pairing, dimension, base, scaling, magnitude };
-        let Some(rule) = rule else { return Ok((Some(whole), whole)) };
+        let Some(rule) = rule else {
+            if self.family.window.is_some() {
+                // Of layers that the file does not have.
+                for key in ["rope.freq_base_swa", "rope.dimension_count_swa"] {
+                    self.key(key);
+                }
+            }
+            return Ok((Some(whole), whole));
+        };
 
         let dimension = match self.file.value(&self.name("rope.dimension_count_swa")) {
             Some(_) => self.dimension("rope.dimension_count_swa", heads.key_length, true)?,
