@@ -1,5 +1,5 @@
 //! Writes files with random weights in every type that tritune encodes, and random blocks of every float type that it only
-//! decodes, each beside what it decodes them to, for `tests/python/types.py`: `weight_types FOLDER`. Formats that share an id
+//! decodes, each beside what it decodes them to, for `tests/python/weight_types.py`: `weight_types FOLDER`. Formats that share an id
 //! are in files of their own.
 
 use std::fs;

@@ -253,7 +253,7 @@ mod tests {
         Trits { n, k, codes, scales: Scales::Tensor(0.75) }
     }
 
-    /// That the bytes are those of bitnet.cpp's converter is checked by `tests/python/types.py`.
+    /// That the bytes are those of bitnet.cpp's converter is checked by `tests/python/weight_types.py`.
     #[test]
     fn what_is_packed_is_unpacked() {
         for (kind, n, k) in

@@ -1,6 +1,6 @@
 """Checks tritune's decoders and encoders of weight types in a second, independent way.
 
-    python types.py FILE.gguf
+    python weight_types.py FILE.gguf
 
 FILE is what the example `weight_types` writes: for each type, `TYPE.blocks` of that type, and `TYPE.values`, the same
 weights as tritune decodes them (F32). Types that the PyPI package `gguf` knows are decoded by it; the others here, in
