@@ -70,7 +70,7 @@ pub enum Span {
     Row,
     /// Blocks run over the flattened tensor: a row may start inside one.
     Tensor,
-    /// As many bytes as bitnet.cpp reserves for TL2, whatever its tiles take: see [`reserved`].
+    /// As many bytes as bitnet.cpp reserves for TL2, whatever its tiles take.
     Reserved,
 }
 

@@ -191,8 +191,8 @@ fn added_tokens_that_are_found_elsewhere_in_a_text_are_told() {
         let folder = pair(&ONE_BIT, Matrices::Packed(Convention::Scale), true, &spelt).checkpoint.save();
         plan(folder.path(), &Options::default()).warnings().to_vec()
     };
-    // The library looks for it once a space has been put before the text, and puts none behind it.
-    let told = |text: &String| text.starts_with("3 of 3 texts with added tokens are encoded otherwise");
+    // The library normalises it as it does the text: found is `▁ZZ`, with its space, and nothing within a word.
+    let told = |text: &String| text.starts_with("2 of 3 texts with added tokens are encoded otherwise");
     assert!(warnings(true).iter().any(told), "{:?}", warnings(true));
     assert!(!warnings(false).iter().any(|text| text.contains("added tokens")), "{:?}", warnings(false));
 }

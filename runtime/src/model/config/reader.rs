@@ -222,7 +222,7 @@ impl<'f> Reader<'f> {
             return Err(ConfigError::Ignored { path: self.file.path().into(), key: key.clone(), architecture });
         }
         for (key, value) in unknown {
-            self.decide("ignored key", format_args!("{key} = {value}"), "--ignore-key: it is not known here");
+            self.decide("ignored key", format_args!("{key}, {value}"), "--ignore-key: it is not known here");
         }
         Ok(())
     }
