@@ -425,7 +425,7 @@ mod tests {
         let codes: Vec<u8> = (0..2 * 128).map(|i| (i * i * 5 % 7 % 3) as u8).collect();
         let number = |weigh: &dyn Fn(usize) -> u32, codes: &mut dyn Iterator<Item = u8>| {
             let sum: u32 = codes.enumerate().map(|(i, code)| weigh(i) * u32::from(code)).sum();
-            ((256 * sum + 242) / 243) as u8
+            (256 * sum).div_ceil(243) as u8
         };
         for least_first in [true, false] {
             let weigh = |i: usize| 3u32.pow(if least_first { i } else { 4 - i } as u32);
