@@ -316,7 +316,7 @@ fn keys_that_are_not_known_are_ignored_by_name() {
     assert!(refused.contains(&option.join(" ")), "{refused}");
     assert!(stdout(&run(&[&asked[..], &option].concat())).starts_with(" a very unfortunate one."));
     let said = stdout(&run(&[&["inspect", path(&model)][..], &option].concat()));
-    assert!(said.contains(&format!("ignored key: {key} = 5 (--ignore-key")), "{said}");
+    assert!(said.contains(&format!("ignored key: {key}, the u32 5 (--ignore-key")), "{said}");
     assert!(!said.contains("cannot be run"), "{said}");
 }
 
@@ -530,7 +530,7 @@ fn what_cannot_be_done_exits_with_1() {
     for (arguments, why) in [
         (&["run", "--demo", "-p", "x", "--device", "gpu"][..], "no GPU support"),
         (&["run", "--demo", "-p", "x", "--temp", "-1"], "temperature"),
-        (&["run", "--demo", "-p", "x", "-c", "99999999999999"], "smaller context"),
+        (&["run", "--demo", "-p", "x", "-n", "99999999999999", "-c", "99999999999999"], "smaller context"),
         (&["run", "--demo", "-p", "x", "-c", "0"], "at least one token"),
         (&["bench", "--demo", "-p", "0", "-n", "0"], "nothing to measure"),
     ] {
