@@ -1,5 +1,9 @@
 //! Ternary (1.58-bit, BitNet b1.58) language models on kernels that were generated for, and tuned on, your own machine.
 
+#[cfg(feature = "chat")]
+pub mod chat;
+#[cfg(feature = "convert")]
+pub mod convert;
 pub mod decision;
 pub mod gguf;
 pub mod kernels;

@@ -136,6 +136,16 @@ pub fn scale(y: &mut [f32], factor: f32) {
     }
 }
 
+/// cap · tanh(y / cap), in place: within ±cap.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+pub fn squeeze(y: &mut [f32], cap: f32) {
+    for y in y {
+        // (1 − e⁻²ᵘ) / (1 + e⁻²ᵘ), of |u|: e⁻²ᵘ does not overflow.
+        let e = exp_inlined(-2.0 * (y.abs() / cap));
+        *y = (cap * (1.0 - e) / (1.0 + e)).copysign(*y);
+    }
+}
+
 /// Whether no element is infinite or NaN.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
 pub fn all_finite(x: &[f32]) -> bool {
@@ -206,6 +216,14 @@ mod tests {
         assert!(exp_inlined(f32::NAN).is_nan());
         assert!((0.0..1e-37).contains(&exp_inlined(f32::NEG_INFINITY)));
         assert!(exp_inlined(f32::INFINITY) > 1e38);
+    }
+
+    #[test]
+    fn squeezing_is_a_tangent() {
+        let mut y: Vec<f32> = (-400..400).map(|i| i as f32 / 4.0).chain([0.0, 1e30, -1e30]).collect();
+        let exact: Vec<f64> = y.iter().map(|&y| 30.0 * (f64::from(y) / 30.0).tanh()).collect();
+        squeeze(&mut y, 30.0);
+        assert!(y.iter().zip(exact).all(|(&y, exact)| (f64::from(y) - exact).abs() < 1e-5));
     }
 
     #[test]

@@ -9,13 +9,22 @@ use tritune::kernels::{Cell, Force, Isa, KERNELS, Selection};
 use tritune::model::{KvType, Model, Session, SessionError, SessionOptions};
 use tritune::threads::Pool;
 
-/// All of architecture llama, bitnet, bitnet-b1.58.
-const FIXTURES: [&str; 5] =
-    ["bitnet-2b4t-i2_s", "bitnet-3b-i2_s-ragged", "llama-falcon3-i2_s", "llama-trilm-tq1_0", "llama-trilm-tq2_0"];
+/// All that predict tokens.
+const FIXTURES: [&str; 6] = [
+    "bitnet-2b4t-i2_s",
+    "bitnet-3b-i2_s-ragged",
+    "llama-falcon3-i2_s",
+    "llama-trilm-tq1_0",
+    "llama-trilm-tq2_0",
+    "qwen3-bonsai-q2_0",
+];
 
 /// How far logits may be from the expected ones. About 3e-7 is found: f32 against f64. One activation that is rounded to
 /// another int8 shows as about 1e-2, which a wider tolerance would let pass for inexact arithmetic.
 const TOLERANCE: f64 = 1e-5;
+
+/// Of architecture qwen3, with a norm before each projection; it pools the last token.
+const EMBEDDER: &str = "qwen3-embedding-i2_s";
 
 /// What is expected of a model, and what it was expected for.
 struct Expected {
@@ -26,13 +35,19 @@ struct Expected {
 
 impl Expected {
     fn read(folder: &Path, name: &str) -> Expected {
-        let json = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
-        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-        let tokens = json["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
-        let npy = std::fs::read(folder.join(format!("{name}.logits.npy"))).unwrap();
-        let logits = npyz::NpyFile::new(&npy[..]).unwrap().into_vec().unwrap();
-        Expected { tokens, logits }
+        Expected { tokens: tokens(folder, name), logits: array(&folder.join(format!("{name}.logits.npy"))) }
     }
+}
+
+fn tokens(folder: &Path, name: &str) -> Vec<u32> {
+    let json = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    json["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
+fn array(path: &Path) -> Vec<f32> {
+    let npy = std::fs::read(path).unwrap();
+    npyz::NpyFile::new(&npy[..]).unwrap().into_vec().unwrap()
 }
 
 fn load(path: &Path, force: Option<Force>, threads: usize) -> Model {
@@ -115,6 +130,25 @@ fn every_instruction_set_and_number_of_threads_computes_the_expected_logits() {
             assert!(bits(&one.0) == bits(&two.0) && bits(&one.1) == bits(&two.1), "{name} on {isa}: threads differ");
             let found = [bits(&one.0), bits(&one.1)];
             assert!(first.get_or_insert_with(|| found.clone()) == &found, "{name}: {isa} differs from scalar");
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_and_number_of_threads_computes_the_expected_embedding() {
+    let Some(folder) = shared::find("fixtures") else { return };
+    let path = folder.join(format!("{EMBEDDER}.gguf"));
+    let tokens = tokens(&folder, EMBEDDER);
+    let expected = array(&folder.join(format!("{EMBEDDER}.embedding.npy")));
+    let mut first: Option<Vec<f32>> = None;
+    for isa in Isa::here() {
+        for threads in [1, 2] {
+            let model = load(&path, Some(Force::Isa(isa)), threads);
+            let found = session(&model).embed(&tokens).unwrap();
+            let distance = distance(&found, &expected);
+            println!("{EMBEDDER} on {isa}, {threads} threads: {distance:.1e}");
+            assert!(distance <= TOLERANCE, "{isa}: {distance}");
+            assert!(first.get_or_insert_with(|| found.clone()) == &found, "{isa}, {threads} threads differ");
         }
     }
 }

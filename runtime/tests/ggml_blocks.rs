@@ -38,6 +38,6 @@ fn every_type_decodes_as_ggml_decodes_it() {
         }
         kinds.push(blocks.kind.to_string());
     }
-    let all = "F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K TQ1_0 TQ2_0";
+    let all = "F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K TQ1_0 TQ2_0 IQ4_NL";
     assert_eq!(kinds.join(" "), all);
 }

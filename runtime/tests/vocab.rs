@@ -189,8 +189,54 @@ fn gpt_2_kinds() -> &'static [Tokenizer] {
     })
 }
 
+fn sentence_piece() -> Option<&'static Tokenizer> {
+    static READ: OnceLock<Option<Tokenizer>> = OnceLock::new();
+    READ.get_or_init(|| shared("vocab/ggml-vocab-llama-spm.gguf").map(|path| read(&path))).as_ref()
+}
+
+/// Each tokenizer with its special tokens.
+fn specials() -> &'static [(&'static Tokenizer, Vec<u32>)] {
+    static FOUND: OnceLock<Vec<(&Tokenizer, Vec<u32>)>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let found = gpt_2_kinds().iter().chain(sentence_piece()).map(|tokenizer| {
+            let special =
+                |id: &u32| tokenizer.token_text(*id).is_some_and(|text| tokenizer.special_id(text) == Some(*id));
+            (tokenizer, (0..tokenizer.vocab_size() as u32).filter(special).collect())
+        });
+        found.filter(|(_, specials): &(_, Vec<u32>)| !specials.is_empty()).collect()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// The space sign apart, which stands for a space.
+    #[test]
+    fn any_text_comes_back_from_sentence_piece(text in "[^▁]{0,40}|[a-z ]{0,40}|(</s>|<s>| |a|é){0,12}") {
+        if let Some(tokenizer) = sentence_piece() {
+            for special in [Special::Plain, Special::Parse] {
+                let ids = tokenizer.encode(&text, special).unwrap();
+                // A text's own `<s>` in front stands for the one that would be added.
+                let text = text.strip_prefix("<s>").filter(|_| special == Special::Parse).unwrap_or(&text);
+                prop_assert_eq!(tokenizer.decode(&ids).unwrap(), text, "{:?}", ids);
+            }
+        }
+    }
+
+    /// A special token's spelling is the token where it is parsed, and text where it is plain.
+    #[test]
+    fn special_spellings_are_tokens_or_text_within_any_text(
+        before in "[a-z é\n]{0,12}", after in "[a-z é\n]{0,12}", pick in any::<prop::sample::Index>(),
+    ) {
+        for (tokenizer, specials) in specials() {
+            let id = specials[pick.index(specials.len())];
+            let text = format!("{before}{}{after}", tokenizer.token_text(id).unwrap());
+            prop_assert!(tokenizer.encode(&text, Special::Parse).unwrap().contains(&id));
+            let plain = tokenizer.encode(&text, Special::Plain).unwrap();
+            prop_assert!(!plain.contains(&id), "{} {:?}", text, plain);
+            prop_assert_eq!(tokenizer.decode(&plain).unwrap(), text);
+        }
+    }
 
     #[test]
     fn any_text_comes_back(text in "[\\PC\\s]{0,40}|\\PC{0,20}|[a-z0-9' \n]{0,60}|.{0,40}|[\\x00-\\xff]{0,40}") {

@@ -3,6 +3,7 @@
 mod asm;
 mod bench;
 mod cargo;
+mod compare;
 mod emit;
 mod explain;
 mod model;
@@ -37,6 +38,8 @@ enum Verb {
     Results(results::Results),
     /// Run every test
     Test(test::Test),
+    /// Compare logits with llama.cpp's on the same tokens, and print them as a Markdown table
+    CompareLogits(compare::CompareLogits),
     /// Write a model of real dimensions with random trits, to measure with
     Model(model::Model),
 }
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Explain(verb) => verb.run(),
         Verb::Results(verb) => verb.run(),
         Verb::Test(verb) => verb.run(),
+        Verb::CompareLogits(verb) => verb.run(),
         Verb::Model(verb) => verb.run(),
     };
     match done {

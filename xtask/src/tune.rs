@@ -230,7 +230,7 @@ fn shapes_of(tritune: &Path, file: &Path) -> Result<Vec<Shape>> {
         bail!("cannot read the shapes of {}", file.display());
     }
     let contents: Contents = serde_json::from_slice(&output.stdout).context("what inspect printed")?;
-    let ternary = |tensor: &&Tensor| TERNARY.contains(&&*tensor.kind);
+    let ternary = |tensor: &&Tensor| tensor.ternary;
     let shape = |tensor: &Tensor| match tensor.shape[..] {
         // A GGUF file names the fastest dimension first.
         [k, n] => Some(Shape { n, k }),
@@ -238,13 +238,10 @@ fn shapes_of(tritune: &Path, file: &Path) -> Result<Vec<Shape>> {
     };
     let shapes: Vec<Shape> = contents.tensors.iter().filter(ternary).filter_map(shape).collect();
     if shapes.is_empty() {
-        bail!("{} has no ternary matrix ({}): there is nothing to tune for it", file.display(), TERNARY.join(", "));
+        bail!("{} has no ternary matrix: there is nothing to tune for it", file.display());
     }
     Ok(shapes)
 }
-
-/// Types whose tensors are computed by ternary kernels.
-const TERNARY: [&str; 3] = ["I2_S", "TQ1_0", "TQ2_0"];
 
 /// Of what `tritune inspect --json` prints: the tensors.
 #[derive(Deserialize)]
@@ -255,8 +252,7 @@ struct Contents {
 #[derive(Deserialize)]
 struct Tensor {
     shape: Vec<usize>,
-    #[serde(rename = "type")]
-    kind: String,
+    ternary: bool,
 }
 
 /// The space, kernel by kernel, and its size.

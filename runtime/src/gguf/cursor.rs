@@ -1,5 +1,6 @@
 //! A reading position in a file's header that never reads, or allocates for, more than there is.
 
+use std::borrow::Cow;
 use std::fmt::Arguments;
 use std::path::Path;
 
@@ -8,8 +9,39 @@ use super::value::{Array, Strings, Type, Value};
 
 /// Arrays in arrays in arrays: no known file has any of it.
 const MAX_DEPTH: u32 = 4;
+/// Bytes of a key or of a tensor's name: ggml has 64 for the latter. Longer ones would fill messages.
+const MAX_NAME: u64 = 256;
 /// Arrays inside arrays in one file: each costs some bytes more in memory than in the file.
 const MAX_INNER_ARRAYS: u64 = 1024;
+
+/// What becomes of strings that are not UTF-8.
+#[derive(Clone, Copy)]
+pub(super) enum Text {
+    /// They are refused.
+    Exact,
+    /// U+FFFD stands for each run of bytes that are none.
+    Lossy,
+}
+
+/// Such text: at most twice as long as `bytes`, with no room to spare.
+fn lossy(bytes: &[u8]) -> String {
+    let write = |out: &mut dyn FnMut(&str)| {
+        let mut before = false;
+        for chunk in bytes.utf8_chunks() {
+            out(chunk.valid());
+            let starts = !before || !chunk.valid().is_empty();
+            before = !chunk.invalid().is_empty();
+            if before && starts {
+                out("\u{fffd}");
+            }
+        }
+    };
+    let mut len = 0;
+    write(&mut |piece| len += piece.len());
+    let mut text = String::with_capacity(len);
+    write(&mut |piece| text.push_str(piece));
+    text
+}
 
 pub(super) struct Cursor<'a> {
     path: &'a Path,
@@ -75,11 +107,25 @@ impl<'a> Cursor<'a> {
         usize::try_from(count).map_err(|_| self.ends(need, what))
     }
 
-    pub(super) fn str(&mut self, what: Arguments<'_>) -> Result<&'a str, Error> {
+    fn str(&mut self, what: Arguments<'_>, text: Text) -> Result<Cow<'a, str>, Error> {
         let len = self.u64(what)?;
         let at = self.at();
-        let text = self.take(len, what)?;
-        std::str::from_utf8(text).map_err(|_| Error::Text { path: self.path.into(), what: what.to_string(), at })
+        let bytes = self.take(len, what)?;
+        match (std::str::from_utf8(bytes), text) {
+            (Ok(text), _) => Ok(text.into()),
+            (Err(_), Text::Lossy) => Ok(lossy(bytes).into()),
+            (Err(_), Text::Exact) => Err(Error::Text { path: self.path.into(), what: what.to_string(), at }),
+        }
+    }
+
+    /// The name of a key or a tensor.
+    pub(super) fn name(&mut self, what: Arguments<'_>) -> Result<Cow<'a, str>, Error> {
+        let name = self.str(what, Text::Exact)?;
+        let (count, limit) = (name.len() as u64, MAX_NAME);
+        if count > limit {
+            return Err(Error::Limit { path: self.path.into(), what: format!("the length of {what}"), count, limit });
+        }
+        Ok(name)
     }
 
     fn bool(&mut self, what: Arguments<'_>) -> Result<bool, Error> {
@@ -96,7 +142,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A value with its type.
-    pub(super) fn value(&mut self, what: Arguments<'_>) -> Result<Value, Error> {
+    pub(super) fn value(&mut self, what: Arguments<'_>, text: Text) -> Result<Value, Error> {
         Ok(match self.type_(what)? {
             Type::U8 => Value::U8(u8::from_le_bytes(self.array(what)?)),
             Type::I8 => Value::I8(i8::from_le_bytes(self.array(what)?)),
@@ -109,13 +155,13 @@ impl<'a> Cursor<'a> {
             Type::F32 => Value::F32(f32::from_le_bytes(self.array(what)?)),
             Type::F64 => Value::F64(f64::from_le_bytes(self.array(what)?)),
             Type::Bool => Value::Bool(self.bool(what)?),
-            Type::String => Value::String(self.str(what)?.into()),
-            Type::Array => Value::Array(self.items(what, 1)?),
+            Type::String => Value::String(self.str(what, text)?.into()),
+            Type::Array => Value::Array(self.items(what, text, 1)?),
         })
     }
 
     /// The type, length and items of an array that lies in `depth - 1` others.
-    fn items(&mut self, what: Arguments<'_>, depth: u32) -> Result<Array, Error> {
+    fn items(&mut self, what: Arguments<'_>, text: Text, depth: u32) -> Result<Array, Error> {
         let type_ = self.type_(what)?;
         let limit = if type_ == Type::Array { MAX_INNER_ARRAYS - self.inner_arrays } else { u64::MAX };
         let len = self.count(type_.least_bytes(), limit, format_args!("the length of {what}"))?;
@@ -137,7 +183,7 @@ impl<'a> Cursor<'a> {
                 }
                 Array::Bool(items)
             }
-            Type::String => Array::String(self.strings(len, what)?),
+            Type::String => Array::String(self.strings(len, what, text)?),
             Type::Array => {
                 self.inner_arrays += len as u64;
                 if depth == MAX_DEPTH {
@@ -147,7 +193,7 @@ impl<'a> Cursor<'a> {
                 }
                 let mut items = Vec::with_capacity(len);
                 for _ in 0..len {
-                    items.push(self.items(what, depth + 1)?);
+                    items.push(self.items(what, text, depth + 1)?);
                 }
                 Array::Array(items)
             }
@@ -165,16 +211,16 @@ impl<'a> Cursor<'a> {
         Ok(bytes.as_chunks().0.iter().map(|bytes| number(*bytes)).collect())
     }
 
-    fn strings(&mut self, len: usize, what: Arguments<'_>) -> Result<Strings, Error> {
+    fn strings(&mut self, len: usize, what: Arguments<'_>, text: Text) -> Result<Strings, Error> {
         let start = self.at;
         let mut bytes = 0;
         for index in 0..len {
-            bytes += self.str(format_args!("string {index} of {what}"))?.len();
+            bytes += self.str(format_args!("string {index} of {what}"), text)?.len();
         }
         self.at = start;
         let mut strings = Strings::with_capacity(len, bytes);
         for index in 0..len {
-            strings.push(self.str(format_args!("string {index} of {what}"))?);
+            strings.push(&self.str(format_args!("string {index} of {what}"), text)?);
         }
         Ok(strings)
     }

@@ -24,7 +24,7 @@ enum Backing {
 
 impl Data {
     /// Maps a file into memory. Pages are read when they are first touched, and may be dropped again by the system.
-    pub(super) fn map(path: &Path) -> io::Result<Data> {
+    pub(crate) fn map(path: &Path) -> io::Result<Data> {
         let file = fs::File::open(path)?;
         let kind = file.metadata()?;
         if !kind.is_file() {
@@ -46,7 +46,7 @@ impl Data {
         Ok(Data::whole(Backing::Map(map)))
     }
 
-    pub(super) fn owned(bytes: Vec<u8>) -> Data {
+    pub(crate) fn owned(bytes: Vec<u8>) -> Data {
         Data::whole(Backing::Owned(bytes))
     }
 

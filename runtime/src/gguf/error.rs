@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{Foreign, Kind, ShapeError};
+use super::{Folder, Foreign, Kind, Purpose, ShapeError, download};
 
 /// Why a file was refused. Every message names the file, the thing in it, and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -12,8 +12,15 @@ pub enum Error {
     #[error("cannot read {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 
-    #[error("{} is not a GGUF file: {found}", path.display())]
+    #[error("{} is a directory {found}", path.display())]
+    Folder { path: PathBuf, found: Folder },
+
+    #[error("{} is not a GGUF file: {found}{}", path.display(), found.remedy(path))]
     Foreign { path: PathBuf, found: Foreign },
+
+    #[error("{} is still being downloaded: {} is there; wait until aria2 is done, or delete that file if you know that \
+             the model is whole", path.display(), control.display())]
+    Unfinished { path: PathBuf, control: PathBuf },
 
     #[error("{} is a big-endian GGUF file; this program reads little-endian ones: convert the model again on, or for, \
              a little-endian machine", path.display())]
@@ -24,7 +31,7 @@ pub enum Error {
     Version { path: PathBuf, version: u32 },
 
     #[error("{}: the file ends within {what}: bytes {at}..{} are needed, the file has {len}; it is truncated or \
-             damaged: download it again", path.display(), at.saturating_add(*need))]
+             damaged: {}", path.display(), at.saturating_add(*need), download::remedy(path))]
     Ends { path: PathBuf, what: String, at: u64, need: u64, len: u64 },
 
     #[error("{}: {what} is claimed to be {count}; at most {limit} can be read: the file is damaged, download it again",
@@ -61,8 +68,8 @@ pub enum Error {
              names: download it again", path.display())]
     MissingTensor { path: PathBuf, tensor: String },
 
-    #[error("{}: the tensor `{tensor}` of shape {shape:?} cannot be: {source}; the file is damaged or its converter is \
-             at fault: download it again or convert the model again", path.display())]
+    #[error("{}: the tensor `{tensor}` of shape {shape:?} cannot be: {source}; {}the file is damaged or its converter is \
+             at fault: download it again or convert the model again", path.display(), source.layout())]
     Shape { path: PathBuf, tensor: String, shape: Vec<u64>, source: ShapeError },
 
     #[error("{}: the tensor `{tensor}` is at offset {offset}, which is not a multiple of the alignment {alignment}; the \
@@ -70,12 +77,62 @@ pub enum Error {
              path.display())]
     Misaligned { path: PathBuf, tensor: String, offset: u64, alignment: u64 },
 
-    #[error("{}: the file is truncated: tensor `{tensor}` needs bytes {start}..{end}, the file has {len}; download it \
-             again", path.display())]
-    Truncated { path: PathBuf, tensor: String, start: u64, end: u64, len: u64 },
+    #[error("{}: the file is truncated: {} of its {whole} bytes are missing, from the tensor `{tensor}` on; {}",
+             path.display(), whole - len, download::remedy(path))]
+    Truncated { path: PathBuf, tensor: String, whole: u64, len: u64 },
+
+    #[error("{}: the tensor `{tensor}` is zeros up to its end, as where a download has made room and not filled it; \
+             {}", path.display(), download::remedy(path))]
+    Unfilled { path: PathBuf, tensor: String },
+
+    #[error("{} holds no model ({because}) but {found}", path.display())]
+    Purpose { path: PathBuf, found: Purpose, because: String },
+
+    #[error("{} is part {} of {count} of a model; name the first part, {}{}", path.display(), number + 1,
+             first.display(), if first.exists() { "" } else { ", once it is downloaded into the same folder" })]
+    NotFirst { path: PathBuf, number: u64, count: u64, first: PathBuf },
+
+    #[error("{} is part {} of {count} of a model, but its name does not end in `{ending}`, by which the others are \
+             found: give all parts their names back", path.display(), number + 1)]
+    PartName { path: PathBuf, number: u64, count: u64, ending: String },
+
+    #[error("{} is the first of {count} parts of a model, and {} missing: {}; download all parts into the same folder",
+             path.display(), if missing.len() == 1 { "one is" } else { "some are" }, list(missing))]
+    MissingParts { path: PathBuf, count: u64, missing: Vec<PathBuf> },
+
+    #[error("{}: `{key}` is {found}, but {expected} in {}: the parts are not of one model, or one was renamed; download \
+             them again", path.display(), first.display())]
+    Part { path: PathBuf, key: String, found: String, expected: String, first: PathBuf },
+
+    #[error("{}: the tensor `{tensor}` is in {} too: the parts are not of one model, or one is a copy; download them \
+             again", path.display(), other.display())]
+    PartTensor { path: PathBuf, tensor: String, other: PathBuf },
+
+    #[error("{}: `split.tensors.count` is {expected}, but the {count} parts have {found} tensors together: the parts are \
+             not of one model; download them again", path.display())]
+    PartTensors { path: PathBuf, count: usize, expected: u64, found: usize },
 
     #[error("{}: the tensor `{tensor}` needs {need} bytes as {kind} (type id {}), but the next tensor, `{next}`, starts \
              {room} bytes after it: the tensors overlap or leave a gap, or the program that wrote the file means another \
              format by this id; get the model in a format that this program reads", path.display(), kind.id())]
     Conflict { path: PathBuf, tensor: String, kind: Kind, need: u64, room: u64, next: String },
+
+    #[error("{}: the tensor `{tensor}` has type id {}, which means {kind} here, but by its size it is of {other}, which this \
+             program does not read; get the model in another format", path.display(), kind.id())]
+    Another { path: PathBuf, tensor: String, kind: Kind, other: &'static str },
+
+    #[error("{}: the tensor `{tensor}` has type id {id}, which several formats share, and the file does not tell which it \
+             means: {why}; it is damaged, or another format uses this id: download it again, or get the model in another \
+             format", path.display())]
+    Shared { path: PathBuf, tensor: String, id: u32, why: String },
+}
+
+/// Some paths in a message: the first few, and how many more.
+fn list(paths: &[PathBuf]) -> String {
+    const SHOWN: usize = 3;
+    let mut list: Vec<String> = paths.iter().take(SHOWN).map(|path| path.display().to_string()).collect();
+    if paths.len() > SHOWN {
+        list.push(format!("{} more", paths.len() - SHOWN));
+    }
+    list.join(", ")
 }

@@ -6,19 +6,28 @@
 
 mod cursor;
 mod data;
+mod download;
 mod error;
 mod file;
+mod folder;
 mod foreign;
+mod i2s;
 mod kind;
 mod metadata;
+mod purpose;
+mod settle;
+mod split;
 mod value;
 mod writer;
 
 pub use data::Data;
 pub use error::Error;
-pub use file::{File, Tensor};
+pub use file::{File, ReadOptions, Tensor};
+pub use folder::Folder;
 pub use foreign::Foreign;
-pub use kind::{Format, Kind, ShapeError, Span};
+pub use i2s::I2sLayout;
+pub use kind::{Format, Kind, ScalePlace, ShapeError, Span};
+pub use purpose::Purpose;
 pub use value::{Array, Strings, Value};
 pub use writer::{Header, WriteError, Writer};
 

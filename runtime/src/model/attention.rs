@@ -54,23 +54,32 @@ struct Softmax {
 }
 
 impl Attention {
-    /// Buffers for `threads` threads. Scores are scaled by 1/√key_length.
-    pub fn new(heads: Heads, threads: usize) -> Self {
+    /// Buffers for `threads` threads. Scores are multiplied by `scale`.
+    pub fn new(heads: Heads, scale: f32, threads: usize) -> Self {
         let scratch = Scratch {
             keys: vec![0.0; TILE * heads.key_length],
             values: vec![0.0; TILE * heads.value_length],
             sums: [Softmax { max: 0.0, sum: 0.0 }; BLOCK],
             outputs: vec![0.0; BLOCK * heads.value_length],
         };
-        Attention { heads, scale: 1.0 / (heads.key_length as f32).sqrt(), threads: vec![scratch; threads] }
+        Attention { heads, scale, threads: vec![scratch; threads] }
     }
 
     /// out[m, queries · value_length] for the queries q[m, queries · key_length] of the tokens at positions
-    /// `first..first + m`, over a cache that holds their own keys and values already. Returns whether all is finite.
+    /// `first..first + m`, over a cache that holds their own keys and values already. Each token sees the last `window`
+    /// tokens, its own included. Returns whether all is finite.
     ///
     /// The pool has as many threads as the buffers were made for. A token's head is computed by one thread, in an
     /// order that its position alone decides: the number of threads changes no bit, nor does the cut into batches.
-    pub fn run(&mut self, pool: &Pool, cache: &[HeadCache], q: &[f32], first: usize, out: &mut [f32]) -> bool {
+    pub fn run(
+        &mut self,
+        pool: &Pool,
+        cache: &[HeadCache],
+        q: &[f32],
+        first: usize,
+        window: usize,
+        out: &mut [f32],
+    ) -> bool {
         let Heads { queries, key_length, value_length, .. } = self.heads;
         let (heads, scale) = (self.heads, self.scale);
         let m = q.len() / (queries * key_length);
@@ -90,7 +99,7 @@ impl Attention {
                 let tokens = block * BLOCK..((block + 1) * BLOCK).min(m);
                 let query = |token: usize| &q[(token * queries + head) * key_length..][..key_length];
                 let cache = &cache[head / (queries / heads.kv)];
-                scratch.attend(cache, tokens.clone().map(query), first + tokens.start, scale);
+                scratch.attend(cache, tokens.clone().map(query), first + tokens.start, window, scale);
                 for (token, output) in tokens.zip(scratch.outputs.chunks_exact(value_length)) {
                     let start = (token * queries + head) * value_length;
                     // SAFETY: a unit's tokens and head are no other unit's.
@@ -112,22 +121,27 @@ impl Scratch {
         cache: &HeadCache,
         queries: impl ExactSizeIterator<Item = &'q [f32]> + Clone,
         first: usize,
+        window: usize,
         scale: f32,
     ) {
         let Scratch { keys, values, sums, outputs } = self;
         sums.fill(Softmax { max: f32::NEG_INFINITY, sum: 0.0 });
         outputs.fill(0.0);
         let (end, value_length) = (first + queries.len(), outputs.len() / BLOCK);
-        for start in (0..end).step_by(TILE) {
+        // Tiles begin at the same positions whatever the window and the block: a token's sums have one order.
+        let begin = (first + 1).saturating_sub(window) / TILE * TILE;
+        for start in (begin..end).step_by(TILE) {
             let tile = start..(start + TILE).min(end);
             let keys = cache.keys.read(tile.clone(), keys);
             let values = cache.values.read(tile.clone(), values);
             for (i, query) in queries.clone().enumerate() {
-                // A token sees itself and what came before.
-                let seen = (first + i + 1).min(tile.end).saturating_sub(start);
-                if seen > 0 {
+                // A token sees itself and what came before, as far as the window reaches.
+                let to = (first + i + 1).min(tile.end).saturating_sub(start);
+                let from = (first + i + 1).saturating_sub(window).saturating_sub(start);
+                if from < to {
                     let output = &mut outputs[i * value_length..][..value_length];
-                    let (keys, values) = (&keys[..seen * query.len()], &values[..seen * value_length]);
+                    let keys = &keys[from * query.len()..to * query.len()];
+                    let values = &values[from * value_length..to * value_length];
                     Arch::new().dispatch(Take { query, keys, values, scale, softmax: &mut sums[i], output });
                 }
             }
@@ -211,10 +225,16 @@ fn load<S: Simd>(simd: S, elements: &[f32]) -> [S::f32s; 4] {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
     use crate::model::kv::{KvCache, KvShape, KvType};
 
     const HEADS: Heads = Heads { queries: 6, kv: 2, key_length: 24, value_length: 40 };
+
+    fn attention(threads: usize) -> Attention {
+        Attention::new(HEADS, 1.0 / 24f32.sqrt(), threads)
+    }
 
     fn wave(elements: usize, step: f32) -> Vec<f32> {
         (0..elements).map(|i| (i as f32 * step).sin() * 3.0).collect()
@@ -229,9 +249,10 @@ mod tests {
     }
 
     /// Plain f64 softmax.
-    fn expected(q: &[f32], keys: &[f32], values: &[f32], position: usize, head: usize) -> Vec<f64> {
+    fn expected(q: &[f32], keys: &[f32], values: &[f32], seen: Range<usize>, head: usize) -> Vec<f64> {
         let kv_head = head / (HEADS.queries / HEADS.kv);
-        let scores: Vec<f64> = (0..=position)
+        let scores: Vec<f64> = seen
+            .clone()
             .map(|t| {
                 let key = &keys[(t * 2 + kv_head) * 24..][..24];
                 q.iter().zip(key).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum::<f64>() / 24f64.sqrt()
@@ -242,7 +263,7 @@ mod tests {
         (0..40)
             .map(|i| {
                 let value = |t: usize| f64::from(values[(t * 2 + kv_head) * 40 + i]);
-                scores.iter().enumerate().map(|(t, s)| (s - max).exp() / sum * value(t)).sum()
+                scores.iter().zip(seen.clone()).map(|(s, t)| (s - max).exp() / sum * value(t)).sum()
             })
             .collect()
     }
@@ -252,14 +273,17 @@ mod tests {
         let tokens = 75;
         let (cache, keys, values) = filled(KvType::F32, tokens);
         let q = wave(tokens * 6 * 24, 0.11);
-        let mut out = vec![0f32; tokens * 6 * 40];
-        assert!(Attention::new(HEADS, 1).run(&Pool::new(1), cache.layer(0), &q, 0, &mut out));
-        for token in 0..tokens {
-            for head in 0..6 {
-                let exact = expected(&q[(token * 6 + head) * 24..][..24], &keys, &values, token, head);
-                let found = &out[(token * 6 + head) * 40..][..40];
-                for (found, exact) in found.iter().zip(exact) {
-                    assert!((f64::from(*found) - exact).abs() < 1e-5, "token {token}, head {head}");
+        for window in [usize::MAX, tokens, 40, 32, 7, 1] {
+            let mut out = vec![0f32; tokens * 6 * 40];
+            assert!(attention(1).run(&Pool::new(1), cache.layer(0), &q, 0, window, &mut out));
+            for token in 0..tokens {
+                for head in 0..6 {
+                    let seen = (token + 1).saturating_sub(window)..token + 1;
+                    let exact = expected(&q[(token * 6 + head) * 24..][..24], &keys, &values, seen, head);
+                    let found = &out[(token * 6 + head) * 40..][..40];
+                    for (found, exact) in found.iter().zip(exact) {
+                        assert!((f64::from(*found) - exact).abs() < 1e-5, "token {token}, head {head}, {window}");
+                    }
                 }
             }
         }
@@ -268,18 +292,18 @@ mod tests {
     #[test]
     fn neither_threads_nor_batches_change_a_bit() {
         let tokens = 45;
-        for (kv, _) in KvType::NAMES {
+        for (kv, window) in KvType::NAMES.iter().flat_map(|(kv, _)| [usize::MAX, 9].map(|window| (*kv, window))) {
             let (cache, ..) = filled(kv, tokens);
             let q = wave(tokens * 6 * 24, 0.11);
             let mut whole = vec![0f32; tokens * 6 * 40];
-            assert!(Attention::new(HEADS, 1).run(&Pool::new(1), cache.layer(0), &q, 0, &mut whole));
+            assert!(attention(1).run(&Pool::new(1), cache.layer(0), &q, 0, window, &mut whole));
             let mut parts = vec![0f32; whole.len()];
-            let (pool, mut attention) = (Pool::new(3), Attention::new(HEADS, 3));
+            let (pool, mut attention) = (Pool::new(3), attention(3));
             for (first, end) in [(0, 1), (1, 12), (12, 45)] {
                 let out = &mut parts[first * 6 * 40..end * 6 * 40];
-                assert!(attention.run(&pool, cache.layer(0), &q[first * 6 * 24..end * 6 * 24], first, out));
+                assert!(attention.run(&pool, cache.layer(0), &q[first * 6 * 24..end * 6 * 24], first, window, out));
             }
-            assert!(whole.iter().zip(&parts).all(|(a, b)| a.to_bits() == b.to_bits()), "{kv}");
+            assert!(whole.iter().zip(&parts).all(|(a, b)| a.to_bits() == b.to_bits()), "{kv}, {window}");
         }
     }
 
@@ -288,13 +312,13 @@ mod tests {
         let (mut cache, ..) = filled(KvType::F32, 3);
         let mut q: Vec<f32> = wave(6 * 24, 0.11).iter().map(|x| x * 1e4).collect();
         let mut out = vec![0f32; 6 * 40];
-        let (pool, mut attention) = (Pool::new(1), Attention::new(HEADS, 1));
-        assert!(attention.run(&pool, cache.layer(0), &q, 2, &mut out));
+        let (pool, mut attention) = (Pool::new(1), attention(1));
+        assert!(attention.run(&pool, cache.layer(0), &q, 2, usize::MAX, &mut out));
         q[5] = f32::NAN;
-        assert!(!attention.run(&pool, cache.layer(0), &q, 2, &mut out));
+        assert!(!attention.run(&pool, cache.layer(0), &q, 2, usize::MAX, &mut out));
         cache.truncate(2);
         cache.append(0, &[1.0; 48], &[f32::INFINITY; 80]);
         q[5] = 0.0;
-        assert!(!attention.run(&pool, cache.layer(0), &q, 2, &mut out));
+        assert!(!attention.run(&pool, cache.layer(0), &q, 2, usize::MAX, &mut out));
     }
 }

@@ -1,16 +1,17 @@
-//! The forward pass: tokens to logits, over one set of buffers that is allocated once.
+//! The forward pass: tokens to logits or to an embedding, over one set of buffers that is allocated once.
 //!
 //! ```text
-//! token → embedding ─┬────────────────────────────────────────────┐
-//!                    └ attn_norm → q, k, v → rope → attention      │   per
-//!                        → [attn_sub_norm] → attn_output ──────── +│   layer
-//!                    ┌────────────────────────────────────────────┤
-//!                    └ ffn_norm → gate, up → act(gate)·up          │
-//!                        → [ffn_sub_norm] → ffn_down ──────────── +┘
-//!          → output_norm → head → logits
+//! token → embedding [· scale] ─┬─────────────────────────────────────────┐
+//!             └ attn_norm → [norms] q, k, v → [head norms] → rope         │   per
+//!                 → attention → [norm] attn_output → [post norm · scale] +│   layer
+//!                              ├─────────────────────────────────────────┤
+//!             └ ffn_norm → [norms] gate, up → act(gate)·up                │
+//!                 → [norm] ffn_down → [post norm · scale] ────────────── +┘
+//!          → output_norm → head → logits [· scale, cap]
 //! ```
 //!
-//! BitNet models have the two norms in brackets, which keep what a ternary matrix reads in range; llama models do not.
+//! What is in brackets some models have and others do not: it was decided when the model was loaded, and stands in its
+//! layers. Where the feed-forward network is a mixture of experts, its half of a layer is in `experts.rs`.
 //! Every pass says whether what it wrote is finite: int8, be it what a matrix takes or what the cache stores, would
 //! quietly make numbers of NaN.
 
@@ -20,12 +21,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::linear::{self, Activations, LinearError};
 use crate::model::attention::Attention;
 use crate::model::config::Config;
+use crate::model::experts::Mixture;
 use crate::model::kv::KvCache;
-use crate::model::norm::{rms_norm, rms_norm_in_place};
-use crate::model::rope::Turn;
-use crate::model::weights::{Layer, Projection, Weights};
+use crate::model::norm::{rms_norm, rms_norm_heads, rms_norm_in_place, rms_norm_twice};
+use crate::model::rope::{Ropes, Turn};
+use crate::model::weights::{FeedForward, Gated, Layer, Projection, Reach, Weights};
 use crate::threads::{Parts, Pool};
-use crate::vector::{add, all_finite, scale};
+use crate::vector::{add, all_finite, scale, squeeze};
 
 /// Rows of logits computed together where all are asked for.
 pub const LOGIT_ROWS: usize = 32;
@@ -58,15 +60,18 @@ pub struct Forward {
     up: Vec<f32>,
     /// `[m, embedding]`: what is added to the residual stream.
     branch: Vec<f32>,
-    turns: Vec<Turn>,
+    ropes: Ropes,
+    /// Of layers that see the whole context, and of those that see a window.
+    turns: [Vec<Turn>; 2],
     attention: Attention,
+    mixture: Mixture,
     /// `[LOGIT_ROWS, vocab]`
     logits: Vec<f32>,
 }
 
 impl Forward {
-    /// Buffers for up to `batch` tokens on `threads` threads.
-    pub fn new(config: &Config, batch: usize, threads: usize) -> Self {
+    /// Buffers for up to `batch` tokens on `threads` threads. `ropes` tell positions apart.
+    pub fn new(config: &Config, ropes: Ropes, batch: usize, threads: usize) -> Self {
         let heads = config.heads;
         // Zeroed memory is not touched before it is used: a session that never sees `batch` tokens does not pay for them.
         let rows = |width: usize| vec![0f32; batch * width];
@@ -79,9 +84,15 @@ impl Forward {
             gate: rows(config.feed_forward),
             up: rows(config.feed_forward),
             branch: rows(config.embedding),
-            turns: Vec::with_capacity(batch * config.rope.dimension / 2),
-            attention: Attention::new(heads, threads),
-            logits: vec![0f32; batch.min(LOGIT_ROWS) * config.vocab],
+            turns: [&ropes.whole, &ropes.window]
+                .map(|rope| Vec::with_capacity(rope.as_ref().map_or(0, |rope| batch * rope.pairs()))),
+            ropes,
+            attention: Attention::new(heads, config.query_scale, threads),
+            mixture: config
+                .experts
+                .as_ref()
+                .map_or_else(Mixture::default, |experts| Mixture::new(experts, config.embedding, batch)),
+            logits: vec![0f32; if config.pooling.is_none() { batch.min(LOGIT_ROWS) * config.vocab } else { 0 }],
         }
     }
 
@@ -101,12 +112,22 @@ impl Forward {
     ) -> Result<(), ForwardError> {
         let m = tokens.len();
         let hidden = &mut self.hidden[..m * config.embedding];
-        let embedded = each_row(pool, hidden, config.embedding, |i, row| weights.embedding.look_up(tokens[i], row));
+        let embedded = each_row(pool, hidden, config.embedding, |i, row| {
+            let finite = weights.embedding.look_up(tokens[i], row);
+            if let Some(factor) = config.scales.embedding {
+                scale(row, factor);
+            }
+            finite
+        });
         finite(embedded, || "the embedding of a token".into())?;
-        weights.rope.turns(first..first + m, &mut self.turns);
+        for (rope, turns) in [&self.ropes.whole, &self.ropes.window].into_iter().zip(&mut self.turns) {
+            if let Some(rope) = rope {
+                rope.turns(first..first + m, turns);
+            }
+        }
         for (index, layer) in weights.layers.iter().enumerate() {
             let at = |what: &str| format!("{what} of layer {index}");
-            self.attend(pool, config, weights, layer, cache, index, first, m, &at)?;
+            self.attend(pool, config, layer, cache, index, first, m, &at)?;
             self.feed_forward(pool, config, layer, m, &at)?;
         }
         Ok(())
@@ -117,7 +138,6 @@ impl Forward {
         &mut self,
         pool: &Pool,
         config: &Config,
-        weights: &Weights,
         layer: &Layer,
         cache: &mut KvCache,
         index: usize,
@@ -128,36 +148,44 @@ impl Forward {
         let Config { embedding, heads, rms_epsilon, .. } = *config;
         let (q_width, k_width) = (heads.queries * heads.key_length, heads.kv * heads.key_length);
         let (v_width, out_width) = (heads.kv * heads.value_length, heads.queries * heads.value_length);
-        let hidden = &mut self.hidden[..m * embedding];
+        let hidden = &self.hidden[..m * embedding];
         let (q, k, v) = (&mut self.q[..m * q_width], &mut self.k[..m * k_width], &mut self.v[..m * v_width]);
-        normalise(pool, hidden, &layer.attn_norm, rms_epsilon, self.x.rows_mut(m, embedding), || at("the input"))?;
-        project(pool, &mut self.x, [(&layer.q, q), (&layer.k, k), (&layer.v, v)])?;
+        let outputs = [(&layer.q, q), (&layer.k, k), (&layer.v, v)];
+        project_normed(pool, &mut self.x, hidden, &layer.attn_norm, rms_epsilon, outputs, || at("the input"))?;
 
         let (q, k, v) = (&mut self.q[..m * q_width], &mut self.k[..m * k_width], &mut self.v[..m * v_width]);
-        let pairs = weights.rope.pairs();
-        let turns = |token: usize| &self.turns[token * pairs..][..pairs];
-        let rotate = |token: usize, row: &mut [f32]| weights.rope.rotate(turns(token), row, heads.key_length);
+        let (window, rope, turns) = match layer.reach {
+            Reach::Whole => (usize::MAX, self.ropes.whole.as_ref(), &self.turns[0]),
+            Reach::Window(tokens) => (tokens, self.ropes.window.as_ref(), &self.turns[1]),
+        };
+        let normalise_and_rotate = |token: usize, row: &mut [f32], norm: Option<&[f32]>| {
+            let finite = norm.is_none_or(|norm| rms_norm_heads(row, norm, rms_epsilon));
+            if let Some(rope) = rope {
+                let pairs = rope.pairs();
+                rope.rotate(&turns[token * pairs..][..pairs], row, heads.key_length);
+            }
+            finite
+        };
         let rotated = each_row(pool, q, q_width, |token, row| {
-            rotate(token, row);
-            all_finite(row)
+            normalise_and_rotate(token, row, layer.q_norm.as_deref()) && all_finite(row)
         });
         finite(rotated, || at("a query"))?;
         let kv = cache.kv();
         let rotated = each_row(pool, k, k_width, |token, row| {
-            rotate(token, row);
-            kv.holds(row)
+            normalise_and_rotate(token, row, layer.k_norm.as_deref()) && kv.holds(row)
         });
         finite(rotated, || format!("{}, stored as {kv},", at("a key")))?;
         finite(each_row(pool, v, v_width, |_, row| kv.holds(row)), || format!("{}, stored as {kv},", at("a value")))?;
         cache.append(index, k, v);
 
         let mixed = self.x.rows_mut(m, out_width);
-        finite(self.attention.run(pool, cache.layer(index), q, first, mixed), || at("the attention"))?;
-        if let Some(norm) = &layer.attn_sub_norm {
+        finite(self.attention.run(pool, cache.layer(index), q, first, window, mixed), || at("the attention"))?;
+        if let Some(norm) = &layer.output.norm {
             let normed = each_row(pool, mixed, out_width, |_, row| rms_norm_in_place(row, norm, rms_epsilon));
             finite(normed, || at("the attention"))?;
         }
-        self.join(pool, &layer.output, m, embedding)
+        project(pool, &mut self.x, [(&layer.output, &mut self.branch[..m * embedding])])?;
+        self.join(pool, config, layer.attn_post_norm.as_deref(), m, || at("the attention's output"))
     }
 
     fn feed_forward(
@@ -168,39 +196,85 @@ impl Forward {
         m: usize,
         at: &dyn Fn(&str) -> String,
     ) -> Result<(), ForwardError> {
-        let Config { embedding, feed_forward: width, rms_epsilon, activation, .. } = *config;
-        let hidden = &mut self.hidden[..m * embedding];
-        let x = self.x.rows_mut(m, embedding);
-        normalise(pool, hidden, &layer.ffn_norm, rms_epsilon, x, || at("the feed-forward input"))?;
-        project(
-            pool,
-            &mut self.x,
-            [(&layer.gate, &mut self.gate[..m * width]), (&layer.up, &mut self.up[..m * width])],
-        )?;
-
-        let (gate, up) = (&self.gate, &self.up);
-        let gated = each_row(pool, self.x.rows_mut(m, width), width, |i, row| {
-            let row_of = i * width..(i + 1) * width;
-            let finite = activation.gated(&gate[row_of.clone()], &up[row_of], row);
-            finite && layer.ffn_sub_norm.as_ref().is_none_or(|norm| rms_norm_in_place(row, norm, rms_epsilon))
-        });
-        finite(gated, || at("the feed-forward network"))?;
-        self.join(pool, &layer.down, m, embedding)
+        let Config { embedding, rms_epsilon, .. } = *config;
+        let Layer { ffn_norm, activation, .. } = layer;
+        let hidden = &self.hidden[..m * embedding];
+        let (gate, up, branch) = (&mut self.gate, &mut self.up, &mut self.branch[..m * embedding]);
+        match &layer.feed_forward {
+            FeedForward::Mixture { router, experts, used } => {
+                let mixture = &mut self.mixture;
+                let x = self.x.rows_mut(m, embedding);
+                normalise(pool, hidden, ffn_norm, rms_epsilon, x, || at("the feed-forward input"))?;
+                mixture.route(pool, router, *used, &mut self.x)?;
+                branch.fill(0.0);
+                for (index, expert) in experts.iter().enumerate() {
+                    let place = || format!("expert {index}{}", at(""));
+                    mixture.add(pool, index, expert, *activation, &self.x, gate, up, branch, place)?;
+                }
+            }
+            FeedForward::Dense(network) => {
+                let Gated { gate: gates, up: ups, down } = &**network;
+                let width = config.feed_forward;
+                let outputs = [(gates, &mut gate[..m * width]), (ups, &mut up[..m * width])];
+                let place = || at("the feed-forward input");
+                project_normed(pool, &mut self.x, hidden, ffn_norm, rms_epsilon, outputs, place)?;
+                let gated = each_row(pool, self.x.rows_mut(m, width), width, |i, row| {
+                    let row_of = i * width..(i + 1) * width;
+                    let finite = activation.gated(&gate[row_of.clone()], &up[row_of], row);
+                    finite && down.norm.as_ref().is_none_or(|norm| rms_norm_in_place(row, norm, rms_epsilon))
+                });
+                finite(gated, || at("the feed-forward network"))?;
+                project(pool, &mut self.x, [(down, branch)])?;
+            }
+        }
+        self.join(pool, config, layer.ffn_post_norm.as_deref(), m, || at("the feed-forward network's output"))
     }
 
-    /// hidden += x · Wᵀ.
-    fn join(&mut self, pool: &Pool, weights: &Projection, m: usize, embedding: usize) -> Result<(), ForwardError> {
-        let branch = &mut self.branch[..m * embedding];
-        project(pool, &mut self.x, [(weights, branch)])?;
+    /// hidden += branch, after the branch's own norm and factor.
+    fn join(
+        &mut self,
+        pool: &Pool,
+        config: &Config,
+        norm: Option<&[f32]>,
+        m: usize,
+        place: impl FnOnce() -> String,
+    ) -> Result<(), ForwardError> {
+        let width = config.embedding;
+        let branch = &mut self.branch[..m * width];
+        if let Some(norm) = norm {
+            finite(each_row(pool, branch, width, |_, row| rms_norm_in_place(row, norm, config.rms_epsilon)), place)?;
+        }
+        if let Some(factor) = config.scales.residual {
+            scale(branch, factor);
+        }
         let branch = &self.branch;
-        each_row(pool, &mut self.hidden[..m * embedding], embedding, |i, row| {
-            add(row, &branch[i * embedding..][..embedding]);
+        each_row(pool, &mut self.hidden[..m * width], width, |i, row| {
+            add(row, &branch[i * width..][..width]);
             true
         });
         Ok(())
     }
 
-    /// Computes the logits of up to [`LOGIT_ROWS`] of the tokens last taken through the layers.
+    /// The last states of some of the tokens last taken through the layers, normalised: `[rows, embedding]`.
+    ///
+    /// # Errors
+    /// States that are not finite.
+    pub fn states(
+        &mut self,
+        pool: &Pool,
+        config: &Config,
+        weights: &Weights,
+        rows: Range<usize>,
+    ) -> Result<&[f32], ForwardError> {
+        let width = config.embedding;
+        let hidden = &self.hidden[rows.start * width..rows.end * width];
+        let x = self.x.rows_mut(rows.len(), width);
+        normalise(pool, hidden, &weights.output_norm, config.rms_epsilon, x, || "the last layer's output".into())?;
+        Ok(self.x.rows())
+    }
+
+    /// Computes the logits of up to [`LOGIT_ROWS`] of the tokens last taken through the layers, by a model that has a
+    /// head.
     ///
     /// # Errors
     /// Logits that are not finite.
@@ -211,13 +285,19 @@ impl Forward {
         weights: &Weights,
         rows: Range<usize>,
     ) -> Result<(), ForwardError> {
-        let width = config.embedding;
-        let hidden = &self.hidden[rows.start * width..rows.end * width];
-        let x = self.x.rows_mut(rows.len(), width);
-        normalise(pool, hidden, &weights.output_norm, config.rms_epsilon, x, || "the last layer's output".into())?;
-        let logits = &mut self.logits[..rows.len() * config.vocab];
-        project(pool, &mut self.x, [(&weights.head, &mut *logits)])?;
-        finite(all_finite(logits), || "a logit".into())
+        let Some(head) = &weights.head else { return Ok(()) };
+        let count = rows.len();
+        self.states(pool, config, weights, rows)?;
+        let logits = &mut self.logits[..count * config.vocab];
+        project(pool, &mut self.x, [(head, &mut *logits)])?;
+        if let Some(factor) = config.scales.logits {
+            scale(logits, factor);
+        }
+        finite(all_finite(logits), || "a logit".into())?;
+        if let Some(cap) = config.scales.cap {
+            squeeze(logits, cap);
+        }
+        Ok(())
     }
 
     /// The logits last computed, `[rows, vocab]`; what follows them is unspecified.
@@ -226,13 +306,18 @@ impl Forward {
     }
 }
 
-fn finite(finite: bool, place: impl FnOnce() -> String) -> Result<(), ForwardError> {
+pub(super) fn finite(finite: bool, place: impl FnOnce() -> String) -> Result<(), ForwardError> {
     if finite { Ok(()) } else { Err(ForwardError::NotFinite { place: place() }) }
 }
 
 /// Runs `row(i, rows[i])` for every row of `rows`, spread over the pool where there are several. Returns whether every
 /// call did.
-fn each_row(pool: &Pool, rows: &mut [f32], width: usize, row: impl Fn(usize, &mut [f32]) -> bool + Sync) -> bool {
+pub(super) fn each_row(
+    pool: &Pool,
+    rows: &mut [f32],
+    width: usize,
+    row: impl Fn(usize, &mut [f32]) -> bool + Sync,
+) -> bool {
     let m = rows.len() / width;
     if m == 1 {
         return row(0, rows);
@@ -259,8 +344,40 @@ fn normalise(
     finite(each_row(pool, out, width, |i, out| rms_norm(&x[i * width..][..width], weight, epsilon, out)), place)
 }
 
+/// Matrices that read the same normalised rows: in one fork-join, but for those with norms of their own.
+fn project_normed<const N: usize>(
+    pool: &Pool,
+    x: &mut Activations,
+    hidden: &[f32],
+    norm: &[f32],
+    epsilon: f32,
+    outputs: [(&Projection, &mut [f32]); N],
+    place: impl Fn() -> String,
+) -> Result<(), ForwardError> {
+    let width = norm.len();
+    let m = hidden.len() / width;
+    if outputs.iter().all(|(weights, _)| weights.norm.is_none()) {
+        normalise(pool, hidden, norm, epsilon, x.rows_mut(m, width), place)?;
+        return Ok(project(pool, x, outputs)?);
+    }
+    for (weights, y) in outputs {
+        let rows = x.rows_mut(m, width);
+        match &weights.norm {
+            Some(own) => {
+                let normed = each_row(pool, rows, width, |i, out| {
+                    rms_norm_twice(&hidden[i * width..][..width], norm, own, epsilon, out)
+                });
+                finite(normed, &place)?;
+            }
+            None => normalise(pool, hidden, norm, epsilon, rows, &place)?,
+        }
+        project(pool, x, [(weights, y)])?;
+    }
+    Ok(())
+}
+
 /// One fork-join for matrices that read the same rows; then, for those that have them, scale and bias.
-fn project<const N: usize>(
+pub(super) fn project<const N: usize>(
     pool: &Pool,
     x: &mut Activations,
     mut outputs: [(&Projection, &mut [f32]); N],

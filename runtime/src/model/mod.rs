@@ -3,6 +3,8 @@
 pub mod activation;
 pub mod attention;
 pub mod config;
+pub mod embedding;
+pub mod experts;
 pub mod forward;
 pub mod kv;
 pub mod norm;
@@ -13,11 +15,13 @@ pub mod weights;
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
+
 use crate::gguf;
 use crate::kernels::Selection;
 use crate::threads::Pool;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Pooling, UnknownPooling};
 pub use forward::ForwardError;
 pub use kv::{KvShape, KvType};
 pub use session::{Session, SessionError, SessionOptions};
@@ -26,6 +30,7 @@ pub use weights::{Weights, WeightsError};
 /// A model that is ready to run.
 #[derive(Debug)]
 pub struct Model {
+    path: PathBuf,
     config: Config,
     weights: Weights,
     pool: Pool,
@@ -57,9 +62,16 @@ impl Model {
         pool: Pool,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Model, Error> {
+        file.check_model()?;
+        file.check_filled()?;
         let config = Config::read(file)?;
         let weights = Weights::load(file, &config, selection, &pool, progress)?;
-        Ok(Model { config, weights, pool })
+        Ok(Model { path: file.path().into(), config, weights, pool })
+    }
+
+    /// Where the file is, or the name that it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What the metadata say.

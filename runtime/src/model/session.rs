@@ -2,8 +2,10 @@
 
 use std::collections::TryReserveError;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use crate::model::Model;
+use crate::model::config::Pooling;
 use crate::model::forward::{Forward, ForwardError, LOGIT_ROWS};
 use crate::model::kv::{KvCache, KvType};
 
@@ -40,6 +42,28 @@ pub enum SessionError {
         needed: String,
         /// What there is.
         available: String,
+    },
+    /// Logits of a model that has none.
+    #[error(
+        "{}: this model turns texts into embeddings (`{key}`) and predicts no tokens; ask it for an embedding \
+         (`tritune embed`)", path.display()
+    )]
+    Embedder {
+        /// The file.
+        path: PathBuf,
+        /// The key that says so.
+        key: String,
+    },
+    /// An embedding by a model that was not made for it.
+    #[error(
+        "{}: no `{key}` says how tokens become an embedding: the model predicts tokens; get a model that was made for \
+         embeddings, or choose a pooling yourself (`--pooling last`)", path.display()
+    )]
+    Generator {
+        /// The file.
+        path: PathBuf,
+        /// The key that is missing.
+        key: String,
     },
     /// Nothing to feed.
     #[error("no tokens to feed; the text must give at least one")]
@@ -98,8 +122,18 @@ impl<'m> Session<'m> {
     /// # Errors
     /// A context of 0, or one whose keys and values do not fit into memory.
     pub fn new(model: &'m Model, options: SessionOptions) -> Result<Self, SessionError> {
+        Session::with_room(model, options, usize::MAX)
+    }
+
+    /// The same, for who knows that there will be no more than `tokens` tokens: memory for them alone. What depends on the
+    /// length of the context, such as the factors of LongRoPE, still follows [`SessionOptions::context`].
+    ///
+    /// # Errors
+    /// Those of [`Session::new`].
+    pub fn with_room(model: &'m Model, options: SessionOptions, tokens: usize) -> Result<Self, SessionError> {
         let config = model.config();
-        let context = options.context.unwrap_or(config.context);
+        let whole = options.context.unwrap_or(config.context);
+        let context = whole.min(tokens);
         if context == 0 {
             return Err(SessionError::NoContext);
         }
@@ -117,7 +151,8 @@ impl<'m> Session<'m> {
         }
         let cache = KvCache::new(kv, shape, context)
             .map_err(|error: TryReserveError| refuse(Some(bytes), error.to_string()))?;
-        let forward = Forward::new(config, context.min(BATCH), model.pool().threads());
+        let ropes = model.weights().ropes(whole).clone();
+        let forward = Forward::new(config, ropes, context.min(BATCH), model.pool().threads());
         Ok(Session { model, cache, forward, position: 0, kv, kv_bytes: bytes })
     }
 
@@ -150,7 +185,7 @@ impl<'m> Session<'m> {
     /// Feeds tokens and returns the logits `[vocab]` of the last one.
     ///
     /// # Errors
-    /// No tokens, ids out of range, more than fit; numbers that are not finite. The session then is as it was before.
+    /// A model of embeddings; no tokens, ids out of range, more than fit; numbers that are not finite. The session then is as it was before.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], SessionError> {
         let start = self.position;
         if let Err(error) = self.advance(tokens) {
@@ -161,6 +196,7 @@ impl<'m> Session<'m> {
     }
 
     fn advance(&mut self, tokens: &[u32]) -> Result<(), SessionError> {
+        self.check_head()?;
         self.check(tokens)?;
         let mut last = 0;
         for batch in tokens.chunks(BATCH) {
@@ -195,6 +231,7 @@ impl<'m> Session<'m> {
         from: usize,
         mut each: impl FnMut(usize, &[f32]) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.check_head()?;
         self.check(tokens)?;
         let (vocab, start) = (self.model.config().vocab, self.position);
         for batch in tokens.chunks(BATCH) {
@@ -213,11 +250,75 @@ impl<'m> Session<'m> {
         Ok(())
     }
 
+    /// The embedding `[embedding]` of the text that these tokens are, of length 1: the last states of its tokens, pooled
+    /// as the model asks ([`Pooling`]). What was fed before is forgotten, and so are these tokens.
+    ///
+    /// # Errors
+    /// A model that predicts tokens; no tokens, ids out of range, more than fit; numbers that are not finite.
+    pub fn embed(&mut self, tokens: &[u32]) -> Result<Vec<f32>, SessionError> {
+        let Some(pooling) = self.model.config().pooling else {
+            let key = format!("{}.pooling_type", self.model.config().family.architecture);
+            return Err(SessionError::Generator { path: self.model.path().into(), key });
+        };
+        self.embed_by(tokens, pooling)
+    }
+
+    /// The same, pooled in a way that the caller chose, by any model.
+    ///
+    /// # Errors
+    /// No tokens, ids out of range, more than fit; numbers that are not finite.
+    pub fn embed_by(&mut self, tokens: &[u32], pooling: Pooling) -> Result<Vec<f32>, SessionError> {
+        self.rewind(0);
+        let pooled = self.check(tokens).and_then(|()| self.pool(tokens, pooling));
+        self.rewind(0);
+        let mut pooled = pooled?;
+        let length = pooled.iter().map(|x| x * x).sum::<f64>().sqrt();
+        // A text that says nothing at all has no direction.
+        if length > 0.0 {
+            pooled.iter_mut().for_each(|x| *x /= length);
+        }
+        Ok(pooled.iter().map(|&x| x as f32).collect())
+    }
+
+    /// The sum of the states that count, in f64: what is scaled to length 1 afterwards needs no mean.
+    fn pool(&mut self, tokens: &[u32], pooling: Pooling) -> Result<Vec<f64>, SessionError> {
+        let model = self.model;
+        let width = model.config().embedding;
+        let mut sum = vec![0f64; width];
+        for batch in tokens.chunks(BATCH) {
+            let from = self.position;
+            self.take(batch)?;
+            let rows = match pooling {
+                Pooling::Mean => 0..batch.len(),
+                Pooling::First if from == 0 => 0..1,
+                Pooling::Last if self.position == tokens.len() => batch.len() - 1..batch.len(),
+                Pooling::First | Pooling::Last => continue,
+            };
+            let states = self.forward.states(model.pool(), model.config(), model.weights(), rows);
+            let to = self.position - 1;
+            let states = states.map_err(|source| SessionError::Forward { from, to, source })?;
+            for state in states.chunks_exact(width) {
+                sum.iter_mut().zip(state).for_each(|(sum, &x)| *sum += f64::from(x));
+            }
+        }
+        Ok(sum)
+    }
+
     /// Computes the logits of some tokens of the last batch, the first of them at position `from`.
     fn score(&mut self, rows: Range<usize>, from: usize) -> Result<(), SessionError> {
         let (model, to) = (self.model, from + rows.len() - 1);
         let scored = self.forward.score(model.pool(), model.config(), model.weights(), rows);
         scored.map_err(|source| SessionError::Forward { from, to, source })
+    }
+
+    fn check_head(&self) -> Result<(), SessionError> {
+        match self.model.config().pooling {
+            None => Ok(()),
+            Some(_) => {
+                let key = format!("{}.pooling_type", self.model.config().family.architecture);
+                Err(SessionError::Embedder { path: self.model.path().into(), key })
+            }
+        }
     }
 
     fn check(&self, tokens: &[u32]) -> Result<(), SessionError> {

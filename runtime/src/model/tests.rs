@@ -35,21 +35,47 @@ impl Sketch {
             ("token_embd.weight".to_owned(), vec![EMBEDDING, VOCAB]),
             ("output_norm.weight".to_owned(), vec![EMBEDDING]),
         ];
-        let layer: [(&str, &[u64]); 9] = [
+        let layer: [(&str, &[u64]); 6] = [
             ("attn_norm", &[EMBEDDING]),
             ("ffn_norm", &[EMBEDDING]),
             ("attn_q", &[EMBEDDING, 64]),
             ("attn_k", &[EMBEDDING, 32]),
             ("attn_v", &[EMBEDDING, 32]),
             ("attn_output", &[64, EMBEDDING]),
+        ];
+        let dense: &[(&str, &[u64])] = &[
             ("ffn_gate", &[EMBEDDING, FEED_FORWARD]),
             ("ffn_up", &[EMBEDDING, FEED_FORWARD]),
             ("ffn_down", &[FEED_FORWARD, EMBEDDING]),
         ];
-        let sub_norms: [(&str, &[u64]); 2] = [("attn_sub_norm", &[64]), ("ffn_sub_norm", &[FEED_FORWARD])];
-        let sub_norms = sub_norms.into_iter().filter(|_| architecture != "llama");
-        tensors.extend(layer.into_iter().chain(sub_norms).map(|(n, s)| (format!("blk.0.{n}.weight"), s.to_vec())));
-        Sketch { architecture, tokenizer: Some("gpt2"), keys, tensors, spoilt: None }
+        let experts: &[(&str, &[u64])] = &[
+            ("ffn_gate_inp", &[EMBEDDING, 4]),
+            ("ffn_gate_exps", &[EMBEDDING, FEED_FORWARD, 4]),
+            ("ffn_up_exps", &[EMBEDDING, FEED_FORWARD, 4]),
+            ("ffn_down_exps", &[FEED_FORWARD, EMBEDDING, 4]),
+        ];
+        let head_norms: &[(&str, &[u64])] = &[("attn_q_norm", &[16]), ("attn_k_norm", &[16])];
+        let post_norms: &[(&str, &[u64])] = &[("post_attention_norm", &[EMBEDDING]), ("post_ffw_norm", &[EMBEDDING])];
+        let sub_norms: &[(&str, &[u64])] = &[("attn_sub_norm", &[64]), ("ffn_sub_norm", &[FEED_FORWARD])];
+        let more: &[&[_]] = match architecture {
+            "bitnet" | "bitnet-25" | "bitnet-b1.58" => &[dense, sub_norms],
+            "qwen3" => &[dense, head_norms],
+            "gemma3" => &[dense, head_norms, post_norms],
+            "maple" => &[experts, head_norms],
+            _ => &[dense],
+        };
+        let of_layer = layer.iter().chain(more.iter().copied().flatten());
+        tensors.extend(of_layer.map(|(n, s)| (format!("blk.0.{n}.weight"), s.to_vec())));
+        let sketch = Sketch { architecture, tokenizer: Some("gpt2"), keys, tensors, spoilt: None };
+        match architecture {
+            "maple" => sketch
+                .set("expert_count", 4u32)
+                .set("expert_used_count", 2u32)
+                .set("expert_feed_forward_length", FEED_FORWARD as u32)
+                .set("attention.sliding_window", 3u32)
+                .set("attention.sliding_window_pattern", Value::Array(gguf::Array::Bool(vec![true]))),
+            _ => sketch,
+        }
     }
 
     fn set(mut self, key: &'static str, value: impl Into<Value>) -> Sketch {
@@ -156,14 +182,52 @@ fn activation_is_the_keys_then_the_tokenizers() {
 }
 
 #[test]
+fn an_activation_may_be_called_as_config_json_calls_it() {
+    let of = |sketch: Sketch| Config::read(&sketch.file()).map(|config| config.activation);
+    let llama = || Sketch::new("llama").set("hidden_act", "relu2".to_owned());
+    assert_eq!(of(llama()).unwrap(), Activation::ReluSquared);
+    assert_eq!(of(llama().set("hidden_activation", "relu2".to_owned())).unwrap(), Activation::ReluSquared);
+    let refusal = of(llama().set("hidden_activation", "silu".to_owned())).unwrap_err().to_string();
+    assert!(refusal.contains("`llama.hidden_act` is ") && refusal.contains("`llama.hidden_activation`"), "{refusal}");
+    assert!(of(Sketch::new("llama").set("hidden_act", "gelu".to_owned())).unwrap_err().to_string().contains("`gelu`"));
+}
+
+#[test]
+fn unknown_keys_are_passed_over_where_that_is_asked_for() {
+    let read = |sketch: &Sketch, keys: &[&str]| {
+        let ignored_keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        let options = gguf::ReadOptions { ignored_keys, ..gguf::ReadOptions::default() };
+        Config::read(&sketch.file().with_options(options).unwrap())
+    };
+    let sketch = Sketch::new("llama").set("training_steps", 5u32).set("tie_word_embeddings", true);
+    let refusal = read(&sketch, &[]).unwrap_err().to_string();
+    assert!(refusal.contains("--ignore-key llama.training_steps"), "{refusal}");
+    let refusal = read(&sketch, &["llama.training_steps"]).unwrap_err().to_string();
+    assert!(refusal.contains("--ignore-key llama.tie_word_embeddings"), "{refusal}");
+    let config = read(&sketch, &["llama.tie_word_embeddings", "llama.training_steps"]).unwrap();
+    let ignored: Vec<&str> =
+        config.decisions.iter().filter(|row| row.what == "ignored key").map(|row| row.value.as_str()).collect();
+    assert_eq!(ignored, ["llama.training_steps, the u32 5", "llama.tie_word_embeddings, the bool true"]);
+
+    // What is known to change the result is still refused, and what is read, or is not there, cannot be passed over.
+    let scaled = Sketch::new("llama").set("logit_scale", 0.5f32);
+    let refusal = read(&scaled, &["llama.logit_scale"]).unwrap_err().to_string();
+    assert!(refusal.contains("changes the result and is not implemented"), "{refusal}");
+    for key in ["llama.block_count", "llama.nothing"] {
+        let refusal = read(&Sketch::new("llama"), &[key]).unwrap_err().to_string();
+        assert!(refusal.contains(&format!("leave out --ignore-key {key}")), "{refusal}");
+    }
+}
+
+#[test]
 fn decisions_name_their_reasons() {
     let config = Sketch::new("bitnet-b1.58").config();
     let why = |what: &str| config.decisions.iter().find(|row| row.what == what).map(|row| row.why.clone()).unwrap();
-    assert_eq!(config.rope.pairing, Pairing::Halves);
+    assert_eq!(config.rope.map(|rope| rope.pairing), Some(Pairing::Halves));
     assert!(why("activation").contains("2B4T"));
     assert!(why("rope base").contains("no `bitnet-b1.58.rope.freq_base`"));
     assert!(why("layers") == "bitnet-b1.58.block_count");
-    assert_eq!(Sketch::new("llama").config().rope.pairing, Pairing::Adjacent);
+    assert_eq!(Sketch::new("llama").config().rope.map(|rope| rope.pairing), Some(Pairing::Adjacent));
 }
 
 #[test]
@@ -171,11 +235,25 @@ fn what_would_change_the_result_is_refused_by_name() {
     let llama = || Sketch::new("llama");
     for (sketch, name) in [
         (Sketch::new("mamba"), "`mamba` cannot be run; known are llama, bitnet"),
-        (llama().set("rope.scaling.type", "yarn".to_owned()), "rope.scaling.type"),
+        (llama().set("rope.scaling.type", "ntk".to_owned()), "rope.scaling.type"),
+        (llama().set("rope.scaling.type", "yarn".to_owned()), "rope.scaling.factor"),
+        (llama().set("rope.scaling.type", "longrope".to_owned()), "rope_factors_long.weight"),
+        (llama().set("rope.scaling.yarn_attn_factor", 2f32), "rope.scaling.yarn_attn_factor"),
+        (llama().set("rope.scaling.yarn_log_multiplier", 1f32), "rope.scaling.yarn_log_multiplier"),
+        (llama().set("rope.freq_base_swa", 1e4f32), "rope.freq_base_swa"),
+        (llama().tensor("rope_factors_long.weight", &[8]), "rope_factors_long.weight"),
+        (llama().set("pooling_type", 4u32), "llama.pooling_type"),
+        (llama().set("embedding_scale", 2f32), "llama.embedding_scale"),
+        (llama().set("residual_scale", 2f32), "llama.residual_scale"),
+        (Sketch::new("qwen3").set("final_logit_softcapping", 30f32), "qwen3.final_logit_softcapping"),
+        (Sketch::new("gemma3").set("attn_logit_softcapping", 30f32), "gemma3.attn_logit_softcapping"),
+        (Sketch::new("maple").set("expert_gating_func", 2u32), "maple.expert_gating_func"),
+        (Sketch::new("maple").set("expert_weights_norm", false), "maple.expert_weights_norm"),
+        (Sketch::new("maple").set("expert_shared_count", 1u32), "maple.expert_shared_count"),
+        (Sketch::new("qwen3").tensor("cls.output.weight", &[EMBEDDING, 1]), "cls.output.weight"),
         (llama().set("expert_count", 8u32), "llama.expert_count"),
         (llama().set("attention.sliding_window", 4096u32), "llama.attention.sliding_window"),
         (llama().set("logit_scale", 0.5f32), "llama.logit_scale"),
-        (llama().set("attention.scale", 0.1f32), "llama.attention.scale"),
         (llama().set("attention.causal", false), "llama.attention.causal"),
         (llama().set("final_logit_softcapping", 30f32), "llama.final_logit_softcapping"),
         (llama().set("something.new", 1u32), "llama.something.new"),
@@ -202,6 +280,9 @@ fn what_changes_nothing_is_accepted() {
         Sketch::new("llama").set("rope.scaling.type", "linear".to_owned()).set("rope.scaling.factor", 1f32),
         Sketch::new("llama").set("rope.scaling.original_context_length", 16u32),
         Sketch::new("llama").set("general.type", "model".to_owned()),
+        Sketch::new("llama").set("attention.scale", 0.25f32),
+        Sketch::new("llama").set("rope.scaling.attn_factor", 1f32),
+        Sketch::new("llama").set("pooling_type", 0u32),
     ] {
         assert_eq!(sketch.logits(), plain);
     }
@@ -219,6 +300,10 @@ fn what_is_optional_has_its_effect() {
         Sketch::new("llama").tensor("blk.0.ffn_down.scale", &[1]),
         Sketch::new("llama").tensor("output.weight", &[EMBEDDING, VOCAB]),
         Sketch::new("llama").set("hidden_activation", "relu2".to_owned()),
+        Sketch::new("llama").set("hidden_activation", "gelu_tanh".to_owned()),
+        Sketch::new("llama").set("attention.scale", 0.1f32),
+        Sketch::new("llama").set("rope.scaling.attn_factor", 1.5f32),
+        Sketch::new("llama").set("rope.scaling.type", "yarn".to_owned()).set("rope.scaling.factor", 4f32),
         Sketch::new("bitnet"),
     ] {
         assert_ne!(sketch.logits(), plain, "{:?} {:?}", sketch.keys.last(), sketch.tensors.last());
@@ -227,10 +312,39 @@ fn what_is_optional_has_its_effect() {
     assert_eq!(unit.logits(), plain);
 }
 
+/// As converters write them of models whose layers may differ.
+#[test]
+fn counts_may_be_given_for_each_layer_where_they_are_the_same() {
+    for (architecture, key, count) in [
+        ("llama", "feed_forward_length", FEED_FORWARD as u32),
+        ("llama", "attention.head_count", 4),
+        ("llama", "attention.head_count_kv", 2),
+        ("maple", "expert_feed_forward_length", FEED_FORWARD as u32),
+    ] {
+        let sketch = |counts: &[u32]| Sketch::new(architecture).set(key, counts.to_vec());
+        assert_eq!(sketch(&[count]).logits(), Sketch::new(architecture).logits(), "{key}");
+        let deep = |counts: &[u32]| {
+            let deep = sketch(counts).set("block_count", 2u32);
+            (0..18).fold(deep, |deep, number| deep.tensor(&format!("blk.1.{number}"), &[1]))
+        };
+        for (sketch, why) in [
+            (sketch(&[]), "a list of 0"),
+            (sketch(&[count, count]), "a list of 2, but there are 1 layers"),
+            (sketch(&[0]), "must be at least 1"),
+            (deep(&[count, 3]), "differs between layers"),
+        ] {
+            let refusal = sketch.load().unwrap_err().to_string();
+            assert!(refusal.contains(key) && refusal.contains(why), "{key}: {refusal}");
+        }
+    }
+}
+
 #[test]
 fn absurd_numbers_are_refused() {
     let llama = || Sketch::new("llama");
+    let yarn = || llama().set("rope.scaling.type", "yarn".to_owned()).set("rope.scaling.factor", 4f32);
     let tokens = Value::Array(gguf::Array::String(["a", "b"].into_iter().collect::<Strings>()));
+    let no_layers = Value::Array(gguf::Array::Bool(Vec::new()));
     for (sketch, name) in [
         (llama().set("block_count", 1_000_000_000u32), "block_count"),
         (llama().set("block_count", 0u32), "block_count"),
@@ -258,6 +372,21 @@ fn absurd_numbers_are_refused() {
         (llama().tensor("blk.0.attn_k.weight", &[EMBEDDING, 64]), "blk.0.attn_k.weight"),
         (llama().tensor("output_norm.weight", &[EMBEDDING, 2]), "output_norm.weight"),
         (Sketch::new("bitnet").without("blk.0.ffn_sub_norm.weight"), "blk.0.ffn_sub_norm.weight"),
+        (Sketch::new("qwen3").without("blk.0.attn_k_norm.weight"), "blk.0.attn_k_norm.weight"),
+        (Sketch::new("qwen3").tensor("blk.0.attn_q_norm_in.weight", &[EMBEDDING]), "blk.0.attn_k_norm_in.weight"),
+        (Sketch::new("gemma3").without("blk.0.post_ffw_norm.weight"), "blk.0.post_ffw_norm.weight"),
+        (Sketch::new("maple").without("attention.sliding_window"), "attention.sliding_window"),
+        (Sketch::new("maple").without("attention.sliding_window_pattern"), "sliding_window_pattern"),
+        (Sketch::new("maple").set("attention.sliding_window_pattern", no_layers), "sliding_window_pattern"),
+        (Sketch::new("maple").set("attention.sliding_window", 0u32), "attention.sliding_window"),
+        (Sketch::new("maple").set("expert_count", 1_000_000_000u32), "blk.0.ffn_gate_inp.weight"),
+        (Sketch::new("maple").set("expert_used_count", 5u32), "expert_used_count"),
+        (Sketch::new("maple").set("swiglu_clamp_exp", f32::NAN), "swiglu_clamp_exp"),
+        (Sketch::new("minicpm").set("logit_scale", -1f32), "logit_scale"),
+        (llama().set("attention.scale", f32::NAN), "attention.scale"),
+        (llama().set("rope.dimension_count", 0u32), "rope.dimension_count"),
+        (yarn().set("rope.scaling.yarn_beta_fast", -1f32), "yarn_beta_fast"),
+        (yarn().set("rope.scaling.yarn_ext_factor", f32::NAN), "yarn_ext_factor"),
     ] {
         let refusal = sketch.load().unwrap_err().to_string();
         assert!(refusal.contains(name) && refusal.contains("sketch.gguf"), "{name}: {refusal}");
@@ -323,4 +452,68 @@ fn one_nan_or_overflow_on_the_way_to_the_cache_is_told_however_they_are_stored()
             KvType::F32 | KvType::I8 => assert_eq!(told, None),
         }
     }
+}
+
+#[test]
+fn a_mixture_of_experts_tells_what_is_not_finite() {
+    for (tensor, place) in [
+        ("blk.0.ffn_gate_inp.weight", "the choice of experts"),
+        ("blk.0.ffn_up_exps.weight", " of layer 0 is not finite"),
+        ("blk.0.ffn_down_exps.weight", "the last layer's output"),
+    ] {
+        let model = Sketch::new("maple").filled(tensor, f32::INFINITY).load().unwrap();
+        let mut session = Session::new(&model, SessionOptions::default()).unwrap();
+        let refusal = session.feed(&[1, 2]).unwrap_err().to_string();
+        assert!(refusal.contains(place), "{tensor}: {refusal}");
+    }
+}
+
+#[test]
+fn embeddings_are_of_length_one_and_pooled_as_the_file_says() {
+    let load = |pooling: u32| Sketch::new("qwen3").set("pooling_type", pooling).load().unwrap();
+    let embed =
+        |model: &Model, tokens: &[u32]| Session::new(model, SessionOptions::default()).unwrap().embed(tokens).unwrap();
+    let [mean, first, last] = [1, 2, 3].map(load);
+    assert_eq!(last.config().pooling, Some(Pooling::Last));
+    let tokens = [3, 1, 4, 1, 5];
+    for model in [&mean, &first, &last] {
+        let embedding = embed(model, &tokens);
+        assert_eq!(embedding.len() as u64, EMBEDDING);
+        assert!((embedding.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-6);
+    }
+    let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    // The first token sees no other; one token is its own mean.
+    assert!(near(&embed(&first, &tokens), &embed(&last, &tokens[..1])));
+    assert!(near(&embed(&mean, &tokens[..1]), &embed(&last, &tokens[..1])));
+    assert!(!near(&embed(&mean, &tokens), &embed(&last, &tokens)));
+    // Chosen by the caller, also of a model that predicts tokens.
+    let mut session = Session::new(&mean, SessionOptions::default()).unwrap();
+    assert!(near(&session.embed_by(&tokens, Pooling::Last).unwrap(), &embed(&last, &tokens)));
+    let generator = Sketch::new("qwen3").load().unwrap();
+    let mut session = Session::new(&generator, SessionOptions::default()).unwrap();
+    assert!(near(&session.embed_by(&tokens, Pooling::Last).unwrap(), &embed(&last, &tokens)));
+    // A session's past does not matter.
+    let mut session = Session::new(&last, SessionOptions::default()).unwrap();
+    let once = session.embed(&tokens).unwrap();
+    assert_eq!((session.embed(&tokens).unwrap(), session.position()), (once, 0));
+}
+
+#[test]
+fn embedders_and_generators_are_told_apart() {
+    let embedder = Sketch::new("qwen3").set("pooling_type", 3u32).load().unwrap();
+    assert!(embedder.weights().head.is_none());
+    let mut session = Session::new(&embedder, SessionOptions::default()).unwrap();
+    for refused in [session.feed(&[1]).err(), session.feed_each(&[1], 0, |_, _| Ok::<_, SessionError>(())).err()] {
+        let refusal = refused.unwrap().to_string();
+        assert!(
+            ["sketch.gguf", "qwen3.pooling_type", "tritune embed"].iter().all(|word| refusal.contains(word)),
+            "{refusal}"
+        );
+    }
+    assert!(session.embed(&[99]).unwrap_err().to_string().contains("not in the vocabulary"));
+    assert!(session.embed(&[]).unwrap_err().to_string().contains("at least one"));
+    let generator = Sketch::new("qwen3").load().unwrap();
+    let mut session = Session::new(&generator, SessionOptions::default()).unwrap();
+    let refusal = session.embed(&[1]).unwrap_err().to_string();
+    assert!(refusal.contains("sketch.gguf") && refusal.contains("no `qwen3.pooling_type`"), "{refusal}");
 }

@@ -1,31 +1,52 @@
 //! A model's weights: checked all together, then made ready for the forward pass.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::gguf::{self, Kind};
+use crate::gguf;
 use crate::kernels::Selection;
 use crate::linear::{Float, Linear, LinearError, Ternary};
-use crate::model::config::Config;
-use crate::model::rope::Rope;
+use crate::model::activation::Activation;
+use crate::model::config::{Config, Experts};
+use crate::model::embedding::{Embedding, TernaryTable};
+use crate::model::rope::{Rope, RopeConfig, Ropes, Scaling};
 use crate::quant::{self, Scales, Trits};
 use crate::threads::Pool;
 use crate::vector::all_finite;
 
-/// A matrix, and what its product is multiplied with and added to.
+/// A matrix, what it reads is normalised by, and what its product is multiplied with and added to.
 #[derive(Debug)]
 pub struct Projection {
     /// The matrix.
     pub linear: Linear,
+    /// A norm of what the matrix reads, after the branch's own: `[k]`.
+    pub norm: Option<Vec<f32>>,
     /// The factor of a tensor `NAME.scale`.
     pub scale: Option<f32>,
     /// The addend of a tensor `NAME.bias`: `[n]`.
     pub bias: Option<Vec<f32>>,
 }
 
-/// The weights of one layer.
+impl Projection {
+    /// A matrix alone.
+    fn plain(linear: Linear) -> Self {
+        Projection { linear, norm: None, scale: None, bias: None }
+    }
+}
+
+/// How much of the context a layer sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All of it.
+    Whole,
+    /// So many of the latest tokens, a token's own included.
+    Window(usize),
+}
+
+/// The weights of one layer, and what was decided about it.
 #[derive(Debug)]
 pub struct Layer {
     /// `[embedding]`
@@ -36,20 +57,69 @@ pub struct Layer {
     pub k: Projection,
     /// Values.
     pub v: Projection,
-    /// `[heads · value_length]`, where the family has it.
-    pub attn_sub_norm: Option<Vec<f32>>,
+    /// Of each query before rope: `[key_length]`, where the family has it.
+    pub q_norm: Option<Vec<f32>>,
+    /// Of each key before rope: `[key_length]`, where the family has it.
+    pub k_norm: Option<Vec<f32>>,
+    /// What attention sees, and by which rope.
+    pub reach: Reach,
     /// Back to the residual stream.
     pub output: Projection,
+    /// Of what attention adds to the residual stream: `[embedding]`, where the family has it.
+    pub attn_post_norm: Option<Vec<f32>>,
     /// `[embedding]`
     pub ffn_norm: Vec<f32>,
+    /// The feed-forward network.
+    pub feed_forward: FeedForward,
+    /// What is done to the gate before it multiplies.
+    pub activation: Activation,
+    /// Of what the feed-forward network adds to the residual stream: `[embedding]`, where the family has it.
+    pub ffn_post_norm: Option<Vec<f32>>,
+}
+
+/// The feed-forward network of a layer.
+#[derive(Debug)]
+pub enum FeedForward {
+    /// One for all tokens.
+    Dense(Box<Gated>),
+    /// Several, of which each token uses a few.
+    Mixture {
+        /// Row to a score for each expert.
+        router: Box<Projection>,
+        /// `[experts]`
+        experts: Vec<Gated>,
+        /// Experts of a token.
+        used: usize,
+    },
+}
+
+/// A gated feed-forward network: down(act(gate(x)) · up(x)).
+#[derive(Debug)]
+pub struct Gated {
     /// What the activation is applied to.
     pub gate: Projection,
     /// What it multiplies.
     pub up: Projection,
-    /// `[feed_forward]`, where the family has it.
-    pub ffn_sub_norm: Option<Vec<f32>>,
     /// Back to the residual stream.
     pub down: Projection,
+}
+
+impl Gated {
+    fn linears(&self) -> [&Linear; 3] {
+        [&self.gate, &self.up, &self.down].map(|projection| &projection.linear)
+    }
+}
+
+impl FeedForward {
+    fn linears(&self) -> Vec<&Linear> {
+        match self {
+            FeedForward::Dense(gated) => gated.linears().to_vec(),
+            FeedForward::Mixture { router, experts, .. } => {
+                let of_experts = experts.iter().flat_map(Gated::linears);
+                [&router.linear].into_iter().chain(of_experts).collect()
+            }
+        }
+    }
 }
 
 /// All weights of a model.
@@ -61,39 +131,34 @@ pub struct Weights {
     pub layers: Vec<Layer>,
     /// `[embedding]`
     pub output_norm: Vec<f32>,
-    /// Row to logits; the embedding's own matrix where the model ties them.
-    pub head: Projection,
+    /// Row to logits, the embedding's own matrix where the model ties them; `None` in a model of embeddings.
+    pub head: Option<Projection>,
     /// Position to rotation.
-    pub rope: Rope,
+    ropes: Ropes,
+    /// The rotations of longer contexts than so many tokens, where they differ.
+    long: Option<(usize, Ropes)>,
 }
 
 impl Weights {
     /// The ternary matrices, from the first layer to the head.
     pub fn ternaries(&self) -> impl Iterator<Item = &Ternary> {
-        let of_layers = self.layers.iter().flat_map(|Layer { q, k, v, output, gate, up, down, .. }| {
-            [q, k, v, output, gate, up, down].map(|projection| &projection.linear)
+        let of_layers = self.layers.iter().flat_map(|Layer { q, k, v, output, feed_forward, .. }| {
+            [q, k, v, output].map(|projection| &projection.linear).into_iter().chain(feed_forward.linears())
         });
-        of_layers.chain([&self.head.linear]).filter_map(|linear| match linear {
+        let head = self.head.iter().map(|head| &head.linear);
+        of_layers.chain(head).filter_map(|linear| match linear {
             Linear::Ternary(ternary) => Some(ternary),
             Linear::Float(_) => None,
         })
     }
-}
 
-/// The table of token embeddings, decoded a row at a time.
-#[derive(Debug)]
-pub enum Embedding {
-    /// As in the file.
-    Float {
-        /// The type of its elements.
-        kind: Kind,
-        /// Bytes of a row.
-        row: usize,
-        /// All rows.
-        data: gguf::Data,
-    },
-    /// A ternary table.
-    Ternary(Trits),
+    /// How positions are told apart where there is to be room for `context` tokens.
+    pub fn ropes(&self, context: usize) -> &Ropes {
+        match &self.long {
+            Some((original, long)) if context > *original => long,
+            _ => &self.ropes,
+        }
+    }
 }
 
 /// Weights that cannot be used.
@@ -159,7 +224,7 @@ pub enum WeightsError {
         /// The file.
         path: PathBuf,
         /// The tensor.
-        tensor: &'static str,
+        tensor: String,
         /// Which pair of elements turns at this frequency, from 0.
         pair: usize,
         /// The factor.
@@ -178,7 +243,21 @@ pub enum WeightsError {
 const EMBEDDING: &str = "token_embd.weight";
 const HEAD: &str = "output.weight";
 const OUTPUT_NORM: &str = "output_norm.weight";
+const HEAD_BIAS: &str = "output.bias";
 const ROPE_FACTORS: &str = "rope_freqs.weight";
+const LONG_FACTORS: &str = "rope_factors_long.weight";
+const SHORT_FACTORS: &str = "rope_factors_short.weight";
+
+/// What a tensor is to be made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Floats.
+    Vector,
+    /// Of any type.
+    Matrix,
+    /// Matrices of one shape, one behind the other.
+    Stack,
+}
 
 /// A tensor that the architecture has a place for.
 struct Place {
@@ -186,8 +265,7 @@ struct Place {
     /// Innermost first.
     shape: Vec<usize>,
     required: bool,
-    /// Whether it is a matrix, which may be of any type; the others are read as floats.
-    matrix: bool,
+    form: Form,
 }
 
 /// Every tensor that a model of this configuration may have.
@@ -196,34 +274,63 @@ fn places(config: &Config) -> Vec<Place> {
     let (q, k) = (heads.queries * heads.key_length, heads.kv * heads.key_length);
     let (v, mixed) = (heads.kv * heads.value_length, heads.queries * heads.value_length);
     let mut places = Vec::new();
-    let mut place = |name: String, shape: &[usize], required, matrix| {
-        places.push(Place { name, shape: shape.to_vec(), required, matrix });
+    let mut place = |name: String, shape: &[usize], required, form| {
+        places.push(Place { name, shape: shape.to_vec(), required, form });
     };
-    place(EMBEDDING.into(), &[embedding, vocab], true, true);
-    place(HEAD.into(), &[embedding, vocab], false, true);
-    place(OUTPUT_NORM.into(), &[embedding], true, false);
-    place(ROPE_FACTORS.into(), &[config.rope.dimension / 2], false, false);
-    for layer in 0..config.layers {
-        for (matrix, n, k) in [
-            ("attn_q", q, embedding),
-            ("attn_k", k, embedding),
-            ("attn_v", v, embedding),
-            ("attn_output", embedding, mixed),
-            ("ffn_gate", feed_forward, embedding),
-            ("ffn_up", feed_forward, embedding),
-            ("ffn_down", embedding, feed_forward),
-        ] {
-            place(format!("blk.{layer}.{matrix}.weight"), &[k, n], true, true);
-            place(format!("blk.{layer}.{matrix}.scale"), &[1], false, false);
-            place(format!("blk.{layer}.{matrix}.bias"), &[n], false, false);
-        }
-        for (norm, width) in [("attn_norm", embedding), ("ffn_norm", embedding)] {
-            place(format!("blk.{layer}.{norm}.weight"), &[width], true, false);
-        }
-        if config.family.sub_norms {
-            for (norm, width) in [("attn_sub_norm", mixed), ("ffn_sub_norm", feed_forward)] {
-                place(format!("blk.{layer}.{norm}.weight"), &[width], true, false);
+    place(EMBEDDING.into(), &[embedding, vocab], true, Form::Matrix);
+    place(HEAD.into(), &[embedding, vocab], false, Form::Matrix);
+    if config.family.head_bias {
+        place(HEAD_BIAS.into(), &[vocab], false, Form::Vector);
+    }
+    place(OUTPUT_NORM.into(), &[embedding], true, Form::Vector);
+    match config.rope {
+        Some(RopeConfig { scaling: Scaling::LongRope { .. }, dimension, .. }) => {
+            for factors in [LONG_FACTORS, SHORT_FACTORS] {
+                place(factors.into(), &[dimension / 2], true, Form::Vector);
             }
+        }
+        Some(RopeConfig { dimension, .. }) => place(ROPE_FACTORS.into(), &[dimension / 2], false, Form::Vector),
+        None => {}
+    }
+    let attention = [
+        ("attn_q", q, embedding),
+        ("attn_k", k, embedding),
+        ("attn_v", v, embedding),
+        ("attn_output", embedding, mixed),
+    ];
+    let gated = [
+        ("ffn_gate", feed_forward, embedding),
+        ("ffn_up", feed_forward, embedding),
+        ("ffn_down", embedding, feed_forward),
+    ];
+    let experts = config.experts.as_ref().map(|experts| experts.count);
+    let dense = if experts.is_none() { &gated[..] } else { &[] };
+    for layer in 0..config.layers {
+        for &(matrix, n, k) in attention.iter().chain(dense) {
+            place(format!("blk.{layer}.{matrix}.weight"), &[k, n], true, Form::Matrix);
+            place(format!("blk.{layer}.{matrix}.scale"), &[1], false, Form::Vector);
+            place(format!("blk.{layer}.{matrix}.bias"), &[n], false, Form::Vector);
+        }
+        if let Some(count) = experts {
+            place(format!("blk.{layer}.ffn_gate_inp.weight"), &[embedding, count], true, Form::Matrix);
+            for (matrix, n, k) in gated {
+                place(format!("blk.{layer}.{matrix}_exps.weight"), &[k, n, count], true, Form::Stack);
+            }
+        }
+        let mut norm = |norm: &str, width| place(format!("blk.{layer}.{norm}.weight"), &[width], true, Form::Vector);
+        norm("attn_norm", embedding);
+        norm("ffn_norm", embedding);
+        if config.family.head_norms {
+            norm("attn_q_norm", heads.key_length);
+            norm("attn_k_norm", heads.key_length);
+        }
+        if config.family.post_norms {
+            norm("post_attention_norm", embedding);
+            norm("post_ffw_norm", embedding);
+        }
+        for (of, name) in config.input_norms {
+            let width = attention.iter().chain(&gated).find(|(matrix, ..)| matrix == of).map_or(0, |&(.., k)| k);
+            norm(name, width);
         }
     }
     places
@@ -245,9 +352,13 @@ fn check(file: &gguf::File, config: &Config, places: &[Place]) -> Result<(), Wei
             let (path, tensor, found) = (file.path().into(), name.clone(), tensor.shape.clone());
             return Err(WeightsError::Shape { path, tensor, found, expected });
         }
+        if let Err(source) = quant::check(tensor.kind, tensor.n() as usize, tensor.k() as usize) {
+            return Err(WeightsError::Decode { path: file.path().into(), tensor: name.clone(), source });
+        }
     }
     let known: HashSet<&str> = places.iter().map(|place| place.name.as_str()).collect();
-    match file.tensors().iter().find(|tensor| !known.contains(tensor.name.as_str())) {
+    let placed = |tensor: &gguf::Tensor| known.contains(tensor.name.as_str()) || file.is_lookup_scale(tensor);
+    match file.tensors().iter().find(|tensor| !placed(tensor)) {
         None => Ok(()),
         Some(tensor) => Err(WeightsError::Unknown {
             path: file.path().into(),
@@ -281,16 +392,18 @@ impl Weights {
         let places = places(config);
         check(file, config, &places)?;
         let tied = file.opt_tensor(HEAD).is_none();
+        // A model of embeddings has no use for a head.
+        let head = config.pooling.is_none().then_some(if tied { EMBEDDING } else { HEAD });
         let matrices: Vec<&Place> = places
             .iter()
-            .filter(|place| place.matrix && file.opt_tensor(&place.name).is_some())
-            .filter(|place| place.name != EMBEDDING || tied)
+            .filter(|place| place.form != Form::Vector && file.opt_tensor(&place.name).is_some())
+            .filter(|place| ![EMBEDDING, HEAD].contains(&place.name.as_str()) || Some(place.name.as_str()) == head)
             .collect();
         let loader = Loader { file, selection };
-        let made: Vec<OnceLock<Result<Linear, WeightsError>>> = matrices.iter().map(|_| OnceLock::new()).collect();
+        let made: Vec<OnceLock<Result<Vec<Linear>, WeightsError>>> = matrices.iter().map(|_| OnceLock::new()).collect();
         let done = AtomicUsize::new(0);
         pool.for_each(matrices.len(), |_, index| {
-            made[index].get_or_init(|| loader.matrix(&matrices[index].name));
+            made[index].get_or_init(|| loader.matrices(matrices[index]));
             progress(done.fetch_add(1, Relaxed) + 1, matrices.len());
         });
         let mut ready = HashMap::new();
@@ -300,7 +413,61 @@ impl Weights {
                 ready.insert(place.name.as_str(), made?);
             }
         }
-        loader.assemble(config, ready, tied)
+        loader.assemble(config, &mut Ready { loader: &loader, matrices: ready }, head)
+    }
+}
+
+/// Matrices that have been made, by their tensors' names.
+struct Ready<'a> {
+    loader: &'a Loader<'a>,
+    matrices: HashMap<&'a str, Vec<Linear>>,
+}
+
+impl Ready<'_> {
+    /// All matrices of a stack.
+    fn stack(&mut self, name: &str) -> Result<Vec<Linear>, WeightsError> {
+        match self.matrices.remove(name) {
+            Some(matrices) => Ok(matrices),
+            None => Ok(vec![self.loader.matrix(name)?]),
+        }
+    }
+
+    fn matrix(&mut self, name: &str) -> Result<Linear, WeightsError> {
+        match self.matrices.remove(name).and_then(|mut matrices| matrices.pop()) {
+            Some(linear) => Ok(linear),
+            None => self.loader.matrix(name),
+        }
+    }
+
+    /// A matrix of a layer with all that the file has for it.
+    fn projection(&mut self, config: &Config, layer: usize, matrix: &str) -> Result<Projection, WeightsError> {
+        let name = |what: &str| format!("blk.{layer}.{matrix}.{what}");
+        let norm = config.input_norms.iter().find(|(of, _)| *of == matrix);
+        let norm = norm.map(|(_, norm)| self.loader.vector(&format!("blk.{layer}.{norm}.weight")));
+        Ok(Projection {
+            linear: self.matrix(&name("weight"))?,
+            norm: norm.transpose()?,
+            scale: self.loader.opt_vector(&name("scale"))?.map(|scale| scale[0]),
+            bias: self.loader.opt_vector(&name("bias"))?,
+        })
+    }
+
+    fn feed_forward(&mut self, config: &Config, layer: usize) -> Result<FeedForward, WeightsError> {
+        let Some(Experts { used, .. }) = config.experts else {
+            return Ok(FeedForward::Dense(Box::new(Gated {
+                gate: self.projection(config, layer, "ffn_gate")?,
+                up: self.projection(config, layer, "ffn_up")?,
+                down: self.projection(config, layer, "ffn_down")?,
+            })));
+        };
+        let router = Box::new(self.projection(config, layer, "ffn_gate_inp")?);
+        let mut stack = |matrix: &str| self.stack(&format!("blk.{layer}.{matrix}_exps.weight"));
+        let (gates, ups, downs) = (stack("ffn_gate")?, stack("ffn_up")?, stack("ffn_down")?);
+        let experts = gates.into_iter().zip(ups).zip(downs).map(|((gate, up), down)| {
+            let [gate, up, down] = [gate, up, down].map(Projection::plain);
+            Gated { gate, up, down }
+        });
+        Ok(FeedForward::Mixture { router, experts: experts.collect(), used })
     }
 }
 
@@ -329,10 +496,42 @@ impl Loader<'_> {
         Ok(Linear::Float(float))
     }
 
+    /// The matrices of a place: one, but for stacks.
+    fn matrices(&self, place: &Place) -> Result<Vec<Linear>, WeightsError> {
+        let (Form::Stack, &[k, n, count]) = (place.form, &place.shape[..]) else {
+            return Ok(vec![self.matrix(&place.name)?]);
+        };
+        let (name, tensor) = (&place.name, self.file.tensor(&place.name)?);
+        if !tensor.kind.is_ternary() {
+            let data = self.file.data(tensor);
+            let bytes = data.len() / count;
+            let float = |i: usize| Float::new(tensor.kind, n, k, data.slice(i * bytes..(i + 1) * bytes));
+            let floats = (0..count).map(|i| float(i).map(Linear::Float)).collect::<Result<_, quant::Error>>();
+            return floats.map_err(self.decode_error(name));
+        }
+        let packed = |trits: &Trits| {
+            let packed = Ternary::new(name, trits, self.selection).map(Linear::Ternary);
+            packed.map_err(|source| WeightsError::Linear { path: self.file.path().into(), source })
+        };
+        let data = self.file.data(tensor);
+        if tensor.kind.is_sliced_by_rows(n) {
+            let bytes = data.len() / count;
+            let decoded = (0..count).map(|i| quant::trits::decode(tensor.kind, &data[i * bytes..][..bytes], n, k));
+            return decoded.map(|trits| packed(&trits.map_err(self.decode_error(name))?)).collect();
+        }
+        let all = self.trits(name)?;
+        (0..count).map(|i| packed(&rows_of(&all, i * n..(i + 1) * n))).collect()
+    }
+
     fn trits(&self, name: &str) -> Result<Trits, WeightsError> {
         let tensor = self.file.tensor(name)?;
         let (n, k) = (tensor.n() as usize, tensor.k() as usize);
-        quant::trits::decode(tensor.kind, &self.file.data(tensor), n, k).map_err(self.decode_error(name))
+        let mut trits =
+            quant::trits::decode(tensor.kind, &self.file.data(tensor), n, k).map_err(self.decode_error(name))?;
+        if let Some(scale) = self.file.lookup_scale(tensor) {
+            trits.scales = trits.scales.times(self.vector(&scale.name)?[0]);
+        }
+        Ok(trits)
     }
 
     fn vector(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
@@ -353,7 +552,7 @@ impl Loader<'_> {
     fn embedding(&self) -> Result<Embedding, WeightsError> {
         let tensor = self.file.tensor(EMBEDDING)?;
         if tensor.kind.is_ternary() {
-            return Ok(Embedding::Ternary(self.trits(EMBEDDING)?));
+            return Ok(Embedding::Ternary(TernaryTable::new(&self.trits(EMBEDDING)?)));
         }
         let (rows, data) = (tensor.n() as usize, self.file.data(tensor));
         // Decoding the first row proves that the others can be.
@@ -363,72 +562,88 @@ impl Loader<'_> {
         Ok(Embedding::Float { kind: tensor.kind, row, data })
     }
 
-    fn assemble(&self, config: &Config, mut ready: HashMap<&str, Linear>, tied: bool) -> Result<Weights, WeightsError> {
-        let mut take = |name: &str| match ready.remove(name) {
-            Some(linear) => Ok(linear),
-            None => self.matrix(name),
-        };
-        let mut layers = Vec::new();
-        for index in 0..config.layers {
-            let mut projection = |matrix: &str| {
-                Ok::<_, WeightsError>(Projection {
-                    linear: take(&format!("blk.{index}.{matrix}.weight"))?,
-                    scale: self.opt_vector(&format!("blk.{index}.{matrix}.scale"))?.map(|scale| scale[0]),
-                    bias: self.opt_vector(&format!("blk.{index}.{matrix}.bias"))?,
-                })
-            };
+    fn assemble(&self, config: &Config, ready: &mut Ready<'_>, head: Option<&str>) -> Result<Weights, WeightsError> {
+        let layers = (0..config.layers).map(|index| {
             let norm = |norm: &str| self.vector(&format!("blk.{index}.{norm}.weight"));
-            let sub_norm = |name: &str| config.family.sub_norms.then(|| norm(name)).transpose();
-            layers.push(Layer {
+            let opt_norm = |name: &str, there: bool| there.then(|| norm(name)).transpose();
+            let window = config.window.as_ref().filter(|window| window.layers[index]);
+            let limit = config.experts.as_ref().map_or(0.0, |experts| experts.limits[index]);
+            Ok::<_, WeightsError>(Layer {
                 attn_norm: norm("attn_norm")?,
-                q: projection("attn_q")?,
-                k: projection("attn_k")?,
-                v: projection("attn_v")?,
-                attn_sub_norm: sub_norm("attn_sub_norm")?,
-                output: projection("attn_output")?,
+                q: ready.projection(config, index, "attn_q")?,
+                k: ready.projection(config, index, "attn_k")?,
+                v: ready.projection(config, index, "attn_v")?,
+                q_norm: opt_norm("attn_q_norm", config.family.head_norms)?,
+                k_norm: opt_norm("attn_k_norm", config.family.head_norms)?,
+                reach: window.map_or(Reach::Whole, |window| Reach::Window(window.tokens)),
+                output: ready.projection(config, index, "attn_output")?,
+                attn_post_norm: opt_norm("post_attention_norm", config.family.post_norms)?,
                 ffn_norm: norm("ffn_norm")?,
-                gate: projection("ffn_gate")?,
-                up: projection("ffn_up")?,
-                ffn_sub_norm: sub_norm("ffn_sub_norm")?,
-                down: projection("ffn_down")?,
-            });
-        }
-        let head = take(if tied { EMBEDDING } else { HEAD })?;
-        let rope = config.rope;
-        let factors = self.opt_vector(ROPE_FACTORS)?.unwrap_or_default();
-        if let Some((pair, &factor)) = factors.iter().enumerate().find(|&(_, &factor)| factor <= 0.0) {
-            return Err(WeightsError::RopeFactor { path: self.file.path().into(), tensor: ROPE_FACTORS, pair, factor });
-        }
+                feed_forward: ready.feed_forward(config, index)?,
+                activation: match config.activation {
+                    Activation::Silu if limit > LEAST_LIMIT => Activation::ClampedSilu { limit },
+                    activation => activation,
+                },
+                ffn_post_norm: opt_norm("post_ffw_norm", config.family.post_norms)?,
+            })
+        });
+        let layers = layers.collect::<Result<_, WeightsError>>()?;
+        let head = head.map(|name| {
+            let bias = self.opt_vector(HEAD_BIAS)?;
+            Ok::<_, WeightsError>(Projection { bias, ..Projection::plain(ready.matrix(name)?) })
+        });
+        let (ropes, long) = self.ropes(config)?;
         Ok(Weights {
             embedding: self.embedding()?,
             layers,
             output_norm: self.vector(OUTPUT_NORM)?,
-            head: Projection { linear: head, scale: None, bias: None },
-            rope: Rope::new(rope.pairing, rope.dimension, rope.base, rope.divisor, &factors),
+            head: head.transpose()?,
+            ropes,
+            long,
         })
+    }
+
+    /// The rotations, and those of longer contexts than so many tokens.
+    fn ropes(&self, config: &Config) -> Result<(Ropes, Option<(usize, Ropes)>), WeightsError> {
+        let window = config.window.as_ref().map(|window| Rope::new(&window.rope, &[]));
+        let with = |factors: &[f32]| Ropes {
+            whole: config.rope.map(|rope| Rope::new(&rope, factors)),
+            window: window.clone(),
+        };
+        match config.rope {
+            Some(RopeConfig { scaling: Scaling::LongRope { original }, .. }) => {
+                let (short, long) = (self.rope_factors(SHORT_FACTORS)?, self.rope_factors(LONG_FACTORS)?);
+                Ok((with(&short), Some((original, with(&long)))))
+            }
+            _ => Ok((with(&self.rope_factors(ROPE_FACTORS)?), None)),
+        }
+    }
+
+    fn rope_factors(&self, tensor: &str) -> Result<Vec<f32>, WeightsError> {
+        let factors = self.opt_vector(tensor)?.unwrap_or_default();
+        match factors.iter().enumerate().find(|&(_, &factor)| factor <= 0.0) {
+            Some((pair, &factor)) => {
+                let path = self.file.path().into();
+                Err(WeightsError::RopeFactor { path, tensor: tensor.into(), pair, factor })
+            }
+            None => Ok(factors),
+        }
     }
 }
 
-impl Embedding {
-    /// Decodes the row of a token that the vocabulary has; returns whether it is finite.
-    pub fn look_up(&self, token: u32, out: &mut [f32]) -> bool {
-        let token = token as usize;
-        match self {
-            Embedding::Float { kind, row, data } => {
-                quant::float::decode(*kind, &data[token * row..][..*row], out).is_ok() && all_finite(out)
-            }
-            Embedding::Ternary(trits) => {
-                let codes = &trits.codes[token * trits.k..][..trits.k];
-                for (i, (out, &code)) in out.iter_mut().zip(codes).enumerate() {
-                    let scale = match &trits.scales {
-                        Scales::Tensor(scale) => *scale,
-                        Scales::Row(scales) => scales[token],
-                        Scales::Block { size, scales } => scales[(token * trits.k + i) / size],
-                    };
-                    *out = (f32::from(code) - 1.0) * scale;
-                }
-                true
-            }
+/// Limits up to this clamp nothing, as llama.cpp has it.
+const LEAST_LIMIT: f32 = 1e-6;
+
+/// Some rows of a matrix of trits.
+fn rows_of(trits: &Trits, rows: Range<usize>) -> Trits {
+    let Trits { k, codes, scales, .. } = trits;
+    let scales = match scales {
+        Scales::Tensor(scale) => Scales::Tensor(*scale),
+        Scales::Row(scales) => Scales::Row(scales[rows.clone()].to_vec()),
+        Scales::Block { size, scales } => {
+            let blocks = k / size;
+            Scales::Block { size: *size, scales: scales[rows.start * blocks..rows.end * blocks].to_vec() }
         }
-    }
+    };
+    Trits { n: rows.len(), k: *k, codes: codes[rows.start * k..rows.end * k].to_vec(), scales }
 }

@@ -6,13 +6,15 @@ use crate::gguf::{Kind, ShapeError};
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum Error {
-    #[error("this build cannot compute with tensors of {kind}; get the model in another format")]
+    #[error(
+        "this build cannot compute with tensors of {kind} (type id {}); get the model in another format", kind.id()
+    )]
     Unknown { kind: Kind },
 
     #[error("{kind} is not a float type; read it as trits")]
     NotFloat { kind: Kind },
 
-    #[error("{kind} is not a ternary type; use I2_S, TQ1_0 or TQ2_0, or read it as floats")]
+    #[error("{kind} is not a ternary type; read it as floats")]
     NotTernary { kind: Kind },
 
     #[error("{rows} x {k} weights cannot be {kind}: {source}; use another type")]
@@ -33,14 +35,40 @@ pub enum Error {
     )]
     Scale { kind: Kind, row: usize, column: usize, scale: f32 },
 
+    #[error(
+        "its {kind} weights are not trits times scales, which is all that {to} can say; --ternarize makes the nearest trits \
+             of them, which changes what the model says unless it was trained for it"
+    )]
+    NotTrits { kind: Kind, to: Kind },
+
+    #[error("weights of {kind} are not finite; the file is damaged: download it again")]
+    NotFinite { kind: Kind },
+
+    #[error("{kind} has no room for numbers beyond half precision, which these weights have; use I2_S, IQ2_BN or F32")]
+    HalfRange { kind: Kind },
+
+    #[error("weights cannot be written as {kind}; use another type")]
+    Target { kind: Kind },
+
     #[error("there are {found} {what} where {rows} x {k} weights need {need}; pass as many")]
     Count { what: &'static str, rows: usize, k: usize, need: usize, found: usize },
 
-    #[error("I2_S has one scale for a tensor, but these weights have one for each {found}; use TQ1_0 or TQ2_0")]
-    Granularity { found: &'static str },
+    #[error("{kind} cannot say these weights exactly, which have {found}; use {others}")]
+    Granularity { kind: Kind, found: String, others: String },
 
-    #[error("scales for blocks of {size} cannot be written as {kind}, whose blocks are of 256; use another type")]
-    BlockSize { kind: Kind, size: usize },
+    #[error("scales for blocks of {size} weights do not divide rows of {k}; pass some that do")]
+    Blocks { k: usize, size: usize },
+
+    #[error(
+        "the tiles of {rows} x {k} weights of {kind} are not known: {why}; convert the original checkpoint to I2_S instead"
+    )]
+    Tiles { kind: Kind, rows: usize, k: usize, why: &'static str },
+
+    #[error(
+        "byte {at} of {kind} holds what no converter writes; the file is damaged, or tiled for another kernel \
+             configuration: download it again, or convert the original checkpoint to I2_S"
+    )]
+    Lookup { kind: Kind, at: usize },
 
     #[error(
         "the scale {scale} is not a half-precision number, which {kind} needs; round the scales first \

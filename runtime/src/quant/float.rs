@@ -95,13 +95,14 @@ fn with_format(kind: Kind, task: impl Task) {
         Kind::Q5_0 => task.run::<Blocks<Q5_0, _, _, _, _>>(),
         Kind::Q5_1 => task.run::<Blocks<Q5_1, _, _, _, _>>(),
         Kind::Q8_0 => task.run::<Blocks<Q8_0, _, _, _, _>>(),
+        Kind::IQ4_NL => task.run::<Blocks<Iq4Nl, _, _, _, _>>(),
         Kind::Q2_K => task.run::<Blocks<Q2K, _, _, _, _>>(),
         Kind::Q3_K => task.run::<Blocks<Q3K, _, _, _, _>>(),
         Kind::Q4_K => task.run::<Blocks<Q4K, _, _, _, _>>(),
         Kind::Q5_K => task.run::<Blocks<Q5K, _, _, _, _>>(),
         Kind::Q6_K => task.run::<Blocks<Q6K, _, _, _, _>>(),
-        // `check` has refused these.
-        Kind::TQ1_0 | Kind::TQ2_0 | Kind::I2_S | Kind::Unknown(_) => {}
+        // `check` has refused the others.
+        _ => {}
     }
 }
 
@@ -266,6 +267,10 @@ trait Block<const B: usize, const N: usize, const G: usize, const H: usize> {
     /// Codes in order, as words of eight.
     fn codes(bytes: &[u8; B], codes: &mut [Word]);
 
+    /// Puts signed numbers in the place of codes that only stand for them, those of many blocks together.
+    #[inline(always)]
+    fn look_up(_: &mut [u8; CHUNK]) {}
+
     /// Not widened yet: those of many blocks are widened together.
     fn halves(bytes: &[u8; B]) -> [[u8; 2]; H];
 
@@ -295,6 +300,9 @@ impl<K: Block<B, N, G, H>, const B: usize, const N: usize, const G: usize, const
         let mut codes = Aligned([[0u8; 8]; CHUNK / 8]);
         for (bytes, codes) in blocks.iter().zip(codes.0.chunks_exact_mut(N / 8)) {
             K::codes(bytes, codes);
+        }
+        if let Some(codes) = codes.0.as_flattened_mut().first_chunk_mut() {
+            K::look_up(codes);
         }
         let mut wide = [[0f32; MAX_BLOCKS]; H];
         for (wide, half) in wide.as_flattened_mut().iter_mut().zip(halves.as_flattened()) {
@@ -519,6 +527,45 @@ impl Block<34, 32, 1, 1> for Q8_0 {
     }
 }
 
+/// Nibbles that stand for the numbers of a table, after their factor.
+struct Iq4Nl;
+
+impl Iq4Nl {
+    /// `kvalues_iq4nl` of ggml: the nearer to 0, the finer.
+    const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+}
+
+impl Block<18, 32, 1, 1> for Iq4Nl {
+    const ZERO: i8 = 0;
+
+    #[inline(always)]
+    fn codes([_, _, qs @ ..]: &[u8; 18], codes: &mut [Word]) {
+        nibbles(qs, codes);
+    }
+
+    #[inline(always)]
+    fn look_up(codes: &mut [u8; CHUNK]) {
+        for code in codes {
+            // The steps up to it, added: loads by index would not become vectors.
+            let mut number = Self::TABLE[0];
+            for (below, pair) in (0..).zip(Self::TABLE.windows(2)) {
+                number += if *code as i8 > below { pair[1] - pair[0] } else { 0 };
+            }
+            *code = number as u8;
+        }
+    }
+
+    #[inline(always)]
+    fn halves([d0, d1, ..]: &[u8; 18]) -> [[u8; 2]; 1] {
+        [[*d0, *d1]]
+    }
+
+    #[inline(always)]
+    fn scales(_: &[u8; 18], [d]: [f32; 1]) -> [[f32; 1]; 1] {
+        [[d]]
+    }
+}
+
 /// The codes of Q2_K, and the low bits of Q3_K's: two halves of 128 elements, 32 bytes each, four elements in a byte 32
 /// apart.
 #[inline(always)]
@@ -730,6 +777,10 @@ mod tests {
             Kind::Q5_0 => half(0) * (nibble(6) + 16 * bits(b[2 + i / 8], i % 8, 1) - 16) as f32,
             Kind::Q5_1 => half(0) * (nibble(8) + 16 * bits(b[4 + i / 8], i % 8, 1)) as f32 + half(2),
             Kind::Q8_0 => half(0) * f32::from(b[2 + i] as i8),
+            Kind::IQ4_NL => {
+                let steps = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+                half(0) * steps[nibble(2) as usize] as f32
+            }
             Kind::Q2_K => {
                 let (scale, min) = (bits(b[i / 16], 0, 4), bits(b[i / 16], 4, 4));
                 let q = bits(b[16 + 32 * half128 + p], 2 * quarter, 2);
@@ -761,9 +812,9 @@ mod tests {
     }
 
     #[rustfmt::skip]
-    const KINDS: [Kind; 13] = [
+    const KINDS: [Kind; 14] = [
         Kind::F32, Kind::F16, Kind::BF16, Kind::Q4_0, Kind::Q4_1, Kind::Q5_0, Kind::Q5_1, Kind::Q8_0,
-        Kind::Q2_K, Kind::Q3_K, Kind::Q4_K, Kind::Q5_K, Kind::Q6_K,
+        Kind::IQ4_NL, Kind::Q2_K, Kind::Q3_K, Kind::Q4_K, Kind::Q5_K, Kind::Q6_K,
     ];
 
     /// Some blocks of a kind, and the elements in them.

@@ -1,13 +1,31 @@
 //! Weights as numbers: blocks of float types to f32, blocks of ternary types to trits and back.
 
+mod base3;
+pub mod convert;
 mod error;
 pub mod float;
+mod lookup;
+mod planes;
+pub mod recognise;
+mod rows4;
+mod scales;
+mod sequence;
 pub mod trits;
 
 pub use error::Error;
-pub use trits::{Scales, Trits};
+pub use scales::Scales;
+pub use trits::Trits;
 
 use crate::gguf::{Kind, ShapeError};
+
+/// Whether `rows` rows of `k` weights of `kind` can be decoded, as far as their bytes do not matter.
+///
+/// # Errors
+/// Where the type is not known, cannot have such a shape, or does not say how such a shape lies in it.
+pub fn check(kind: Kind, rows: usize, k: usize) -> Result<(), Error> {
+    size(kind, rows, k)?;
+    if kind.is_lookup() { lookup::check(kind, rows, k) } else { Ok(()) }
+}
 
 /// Bytes of `rows` rows of `k` elements of `kind`.
 fn size(kind: Kind, rows: usize, k: usize) -> Result<usize, Error> {

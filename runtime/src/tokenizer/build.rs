@@ -1,25 +1,51 @@
 //! From a vocabulary to its tokenizer.
 
+use std::collections::HashSet;
+
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 
 use super::merges::{Piece, merges};
 use super::spellings::Spellings;
-use super::split::{self, PreTokenizer};
+use super::split::PreTokenizer;
 use super::vocabulary::{Role, Vocabulary};
 use super::{Error, Kind, SPACE, Tokenizer, bytes};
 use crate::decision::Decision;
 
 /// Control tokens that end a text or a turn in published models, some of whose files name only one of them.
-const ENDS: [&str; 9] = [
+const ENDS: [&str; 19] = [
     "<|end_of_text|>",
     "<|endoftext|>",
     "<|eot_id|>",
     "<|eom_id|>",
     "<|im_end|>",
     "<|end|>",
+    "<|EOT|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<｜end▁of▁sentence｜>",
+    "<end_of_utterance>",
     "<end_of_turn>",
     "<eos>",
     "</s>",
+    // Between files of training texts, where models of code go on to the next one.
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+];
+
+/// Those of them that no text has by chance: control tokens even where the file calls them something else, as
+/// files of Qwen's from before converters knew better do the last three.
+const UNMISTAKABLE: [&str; 8] = [
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<end_of_turn>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
 ];
 
 /// Characters of a bad merge that its error shows.
@@ -35,15 +61,31 @@ impl Decisions {
     }
 }
 
-pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
+pub(super) fn build(mut vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
     let mut decisions = Decisions::default();
+    drop_strays(&mut vocabulary, &mut decisions);
     decisions.add("tokenizer", &vocabulary.model, "tokenizer.ggml.model");
+    if !vocabulary.others.is_empty() {
+        decisions.add("tokenizer keys", vocabulary.others.join(", "), "they are not known, and not read");
+    }
+    if !vocabulary.foreign.is_empty() {
+        let why = "they are set, but of other kinds of vocabularies, and passed over, as in llama.cpp";
+        decisions.add("tokenizer keys", vocabulary.foreign.join(", "), why);
+    }
     let (parts, default_bos) = match vocabulary.model.as_str() {
         "gpt2" => {
+            let roles = roles(&vocabulary, &mut decisions)?;
             let pre_tokenizer = pre_tokenizer(&vocabulary, &mut decisions)?;
-            (byte_level(&vocabulary, pre_tokenizer, &mut decisions)?, pre_tokenizer.add_bos)
+            if vocabulary.add_space_prefix == Some(true) {
+                let why = "tokenizer.ggml.add_space_prefix is true, which gpt2 vocabularies pass over, as in llama.cpp";
+                decisions.add("spaces", "none before the text", why);
+            }
+            (byte_level(&vocabulary, roles, pre_tokenizer, &mut decisions)?, pre_tokenizer.add_bos)
         }
-        "llama" => (sentence_piece(&vocabulary, &mut decisions)?, true),
+        "llama" => {
+            let roles = roles(&vocabulary, &mut decisions)?;
+            (sentence_piece(&vocabulary, roles, &mut decisions)?, true)
+        }
         _ => return Err(Error::Model(vocabulary.model)),
     };
     let add_bos =
@@ -71,6 +113,28 @@ pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, Error> {
     })
 }
 
+/// Takes out ids beyond the vocabulary where a model can do without them, as llama.cpp does.
+fn drop_strays(vocabulary: &mut Vocabulary, decisions: &mut Decisions) {
+    let tokens = vocabulary.tokens.len();
+    let mut drop = |key: &str, value: String| {
+        decisions.add("special token", value, format!("tokenizer.ggml.{key}, but the vocabulary has {tokens} tokens"));
+    };
+    for (key, id) in [
+        ("eot_token_id", &mut vocabulary.eot),
+        ("eom_token_id", &mut vocabulary.eom),
+        ("unknown_token_id", &mut vocabulary.unknown),
+    ] {
+        if let Some(id) = id.take_if(|id| *id as usize >= tokens) {
+            drop(key, format!("{id} is passed over"));
+        }
+    }
+    let all = vocabulary.all_eos.len();
+    vocabulary.all_eos.retain(|&id| (id as usize) < tokens);
+    if vocabulary.all_eos.len() < all {
+        drop("eos_token_ids", format!("{} of {all} are passed over", all - vocabulary.all_eos.len()));
+    }
+}
+
 /// What differs between the models.
 struct Parts {
     kind: Kind,
@@ -82,20 +146,62 @@ struct Parts {
 fn pre_tokenizer(vocabulary: &Vocabulary, decisions: &mut Decisions) -> Result<&'static PreTokenizer, Error> {
     let (name, why) = match vocabulary.pre.as_deref() {
         Some(name) => (name, format!("tokenizer.ggml.pre is {name}")),
-        None => (split::UNNAMED, "the file names none, as BitNet b1.58 2B4T files do".to_owned()),
+        None => {
+            let (name, sign) = unnamed(vocabulary).ok_or(Error::NoPreTokenizer)?;
+            (name, format!("the file names none, but {sign}"))
+        }
     };
     let found = PreTokenizer::named(name)?;
     decisions.add("pre-tokenizer", found.names[0], why);
     Ok(found)
 }
 
+/// The pre-tokenizer of a file that names none, and what shows it. llama.cpp takes a list of expressions for all of
+/// them that is no model's own, and warns.
+fn unnamed(vocabulary: &Vocabulary) -> Option<(&'static str, &'static str)> {
+    let token = |id: usize| vocabulary.tokens.get(id).map(String::as_str);
+    let architecture = vocabulary.architecture.as_deref().unwrap_or_default();
+    if ["bitnet-b1.58", "bitnet-25"].contains(&architecture) {
+        Some(("llama-bpe", "BitNet b1.58 2B4T has Llama 3's tokenizer, and its published files name none"))
+    } else if token(128_000) == Some("<|begin_of_text|>") {
+        Some(("llama-bpe", "the vocabulary is Llama 3's: token 128000 is <|begin_of_text|>"))
+    } else if token(151_644) == Some("<|im_start|>") {
+        Some(("qwen2", "the vocabulary is Qwen 2's: token 151644 is <|im_start|>"))
+    } else if (token(0), token(1)) == (Some("<|endoftext|>"), Some("<|padding|>")) {
+        Some((
+            "gpt-neox",
+            "the vocabulary is GPT-NeoX's, as TriLM has it: tokens 0 and 1 are <|endoftext|> and <|padding|>",
+        ))
+    } else if vocabulary.tokens.len() == 50_257 && token(50_256) == Some("<|endoftext|>") {
+        Some(("gpt-2", "the vocabulary is GPT-2's: <|endoftext|> is the last of 50257"))
+    } else {
+        None
+    }
+}
+
+/// What each token is for.
+fn roles(vocabulary: &Vocabulary, decisions: &mut Decisions) -> Result<Vec<Role>, Error> {
+    let mut roles = vocabulary.roles()?;
+    for (id, (text, role)) in vocabulary.tokens.iter().zip(&mut roles).enumerate() {
+        if matches!(role, Role::Text | Role::UserDefined) && UNMISTAKABLE.contains(&text.as_str()) {
+            *role = Role::Control;
+            decisions.add("control token", format!("{id} {text:?}"), "its spelling; the file has it as text");
+        }
+    }
+    Ok(roles)
+}
+
 fn byte_level(
     vocabulary: &Vocabulary,
+    roles: Vec<Role>,
     pre_tokenizer: &PreTokenizer,
     decisions: &mut Decisions,
 ) -> Result<Parts, Error> {
-    let roles = vocabulary.roles()?;
     let texts = texts(vocabulary, &roles, |role| matches!(role, Role::Text | Role::Byte(_)), decisions);
+    let with = |sign: char| texts.iter().filter(move |(text, _)| text.contains(sign)).min_by_key(|(_, id)| **id);
+    if let (Some((text, _)), None) = (with(SPACE), with(bytes::character(b' '))) {
+        return Err(Error::NotByteLevel(text.chars().take(SHOWN).collect()));
+    }
     let special = texts_of(vocabulary, &roles, |role| role.is_special());
     let mut merges: Merges = Vec::with_capacity(vocabulary.merges.len());
     let mut joined = String::new();
@@ -130,8 +236,7 @@ fn byte_level(
     Ok(Parts { kind: Kind::ByteLevel(pre_tokenizer.build()?), model, roles, gaps })
 }
 
-fn sentence_piece(vocabulary: &Vocabulary, decisions: &mut Decisions) -> Result<Parts, Error> {
-    let roles = vocabulary.roles()?;
+fn sentence_piece(vocabulary: &Vocabulary, roles: Vec<Role>, decisions: &mut Decisions) -> Result<Parts, Error> {
     let texts = texts(vocabulary, &roles, |role| role != Role::Control, decisions);
     let is_text = |id: u32| matches!(roles[id as usize], Role::Text | Role::UserDefined);
     let mut pieces: Vec<Piece> = (texts.iter())
@@ -218,12 +323,14 @@ fn end_tokens(vocabulary: &Vocabulary, roles: &[Role], decisions: &mut Decisions
         ("tokenizer.ggml.eot_token_id", vocabulary.eot),
         ("tokenizer.ggml.eom_token_id", vocabulary.eom),
     ];
-    let named = named.into_iter().filter_map(|(key, id)| Some((id?, key)));
+    let all_eos = vocabulary.all_eos.iter().map(|&id| (id, "tokenizer.ggml.eos_token_ids"));
+    let named = named.into_iter().filter_map(|(key, id)| Some((id?, key))).chain(all_eos);
     let spelt = (0..).zip(vocabulary.tokens.iter().zip(roles));
+    // As a user-defined token, `</s>` is HTML: Gemma has it.
     let spelt = spelt.filter(|(_, (text, role))| **role == Role::Control && ENDS.contains(&text.as_str()));
-    let mut ends = Vec::new();
+    let (mut ends, mut known) = (Vec::new(), HashSet::new());
     for (id, why) in named.chain(spelt.map(|(id, _)| (id, "its spelling"))) {
-        if !ends.contains(&id) {
+        if known.insert(id) {
             decisions.add("end token", format!("{id} {:?}", vocabulary.tokens[id as usize]), why);
             ends.push(id);
         }

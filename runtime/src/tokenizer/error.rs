@@ -13,6 +13,21 @@ pub enum Error {
     /// `tokenizer.ggml.pre` is none of those known.
     #[error("the pre-tokenizer {0:?} is not known; known are {known}", known = split::names().join(", "))]
     PreTokenizer(String),
+    /// There is no `tokenizer.ggml.pre`, and the vocabulary is none that is known by its tokens.
+    #[error(
+        "the file does not say how text is cut into words (tokenizer.ggml.pre), and its vocabulary does not tell; convert \
+         the model again, or add the key with the model's own of {known}", known = split::names().join(", ")
+    )]
+    NoPreTokenizer,
+    /// A `gpt2` vocabulary whose tokens are SentencePiece's, as some converters write Gemma's.
+    #[error(
+        "tokenizer.ggml.model is gpt2, but the vocabulary has SentencePiece's tokens ({0:?}, and none with GPT-2's Ġ); \
+         get a file whose tokenizer.ggml.model is llama, or convert the checkpoint with `tritune convert`"
+    )]
+    NotByteLevel(String),
+    /// A key asks for something that is not served.
+    #[error("{0} is set, and asks for what is not served; convert the model again without it, if it can do without")]
+    Key(String),
     /// There are no tokens.
     #[error("the vocabulary is empty; convert the model again with its tokenizer")]
     Empty,

@@ -9,18 +9,23 @@ mod build;
 mod bytes;
 mod error;
 mod merges;
+#[cfg(feature = "chat")]
+mod prompt;
 mod spellings;
 mod split;
 mod stream;
 mod vocabulary;
 
 use std::mem;
+use std::ops::Range;
 
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{Model as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
 
 pub use error::Error;
+#[cfg(feature = "convert")]
+pub(crate) use split::pre_tokenizers;
 pub use stream::Stream;
 pub use vocabulary::Vocabulary;
 
@@ -96,7 +101,8 @@ impl Tokenizer {
     /// The tokenizer of a GGUF file; errors name the file.
     pub fn from_gguf(file: &gguf::File) -> Result<Tokenizer, Error> {
         let vocabulary = Vocabulary::from_gguf(file)?;
-        Tokenizer::new(vocabulary)
+        Vocabulary::check_keys(file)
+            .and_then(|()| Tokenizer::new(vocabulary))
             .map_err(|error| Error::File { path: file.path().to_owned(), source: Box::new(error) })
     }
 
@@ -106,20 +112,9 @@ impl Tokenizer {
             Special::Parse => &self.special,
             Special::Plain => &self.user_defined,
         };
-        let mut ids = Vec::new();
-        let mut done = 0;
-        for (id, place) in spellings.find(text) {
-            self.encode_between(&text[done..place.start], &mut ids)?;
-            ids.push(id);
-            done = place.end;
-        }
-        self.encode_between(&text[done..], &mut ids)?;
+        let mut ids = self.encode_around(text, spellings.find(text))?;
         if special == Special::Parse {
-            if let Some(bos) = self.add_bos
-                && ids.first() != Some(&bos)
-            {
-                ids.insert(0, bos);
-            }
+            self.begin(&mut ids);
             if let Some(eos) = self.add_eos
                 && ids.last() != Some(&eos)
             {
@@ -127,6 +122,28 @@ impl Tokenizer {
             }
         }
         Ok(ids)
+    }
+
+    /// The ids of `text` in which special tokens were found.
+    fn encode_around(&self, text: &str, found: impl Iterator<Item = (u32, Range<usize>)>) -> Result<Vec<u32>, Error> {
+        let mut ids = Vec::new();
+        let mut done = 0;
+        for (id, place) in found {
+            self.encode_between(&text[done..place.start], &mut ids)?;
+            ids.push(id);
+            done = place.end;
+        }
+        self.encode_between(&text[done..], &mut ids)?;
+        Ok(ids)
+    }
+
+    /// Puts BOS in front where the file asks for it and the text has none.
+    fn begin(&self, ids: &mut Vec<u32>) {
+        if let Some(bos) = self.add_bos
+            && ids.first() != Some(&bos)
+        {
+            ids.insert(0, bos);
+        }
     }
 
     /// Text without special tokens.
@@ -253,6 +270,12 @@ impl Tokenizer {
         self.tokens.get(id as usize).map(|(text, _)| text.as_str())
     }
 
+    /// The special token with this spelling: `<|eot_id|>`.
+    pub fn special_id(&self, spelling: &str) -> Option<u32> {
+        let mut found = self.special.find(spelling);
+        found.next().filter(|(_, place)| *place == (0..spelling.len())).map(|(id, _)| id)
+    }
+
     /// The token that begins a text, whether it is added or not.
     pub fn bos(&self) -> Option<u32> {
         self.bos
@@ -261,6 +284,16 @@ impl Tokenizer {
     /// The token that ends a text, whether it is added or not.
     pub fn eos(&self) -> Option<u32> {
         self.eos
+    }
+
+    /// The token that is put before a text, if any.
+    pub fn add_bos(&self) -> Option<u32> {
+        self.add_bos
+    }
+
+    /// The token that is put behind a text, if any.
+    pub fn add_eos(&self) -> Option<u32> {
+        self.add_eos
     }
 
     /// Tokens with which a model says that it has finished: EOS, the end of a turn, and their like.

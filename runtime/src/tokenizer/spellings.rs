@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, Input, MatchKind};
 
 use super::Error;
 
@@ -31,5 +31,12 @@ impl Spellings {
     /// The tokens in `text` from left to right, the longest first where several begin, and where they stand.
     pub(super) fn find<'t>(&'t self, text: &'t str) -> impl Iterator<Item = (u32, Range<usize>)> + 't {
         self.automaton.find_iter(text).map(|found| (self.ids[found.pattern().as_usize()], found.range()))
+    }
+
+    /// The first token that lies within `range` of `text`, the longest where several begin.
+    #[cfg(feature = "chat")]
+    pub(super) fn first(&self, text: &str, range: Range<usize>) -> Option<(u32, Range<usize>)> {
+        let found = self.automaton.find(Input::new(text).range(range))?;
+        Some((self.ids[found.pattern().as_usize()], found.range()))
     }
 }

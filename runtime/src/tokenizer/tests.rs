@@ -78,6 +78,11 @@ fn bos_and_eos_are_added_as_the_file_says() {
     assert_eq!(both.decode(&[0, 0, a, 1, 1]).unwrap(), "<bos>a<eos>");
     assert_eq!(add(None, None).decode(&[0, a, 1]).unwrap(), "<bos>a<eos>");
     assert_eq!((both.bos(), both.eos(), both.end_tokens()), (Some(0), Some(1), [1].as_slice()));
+    assert_eq!((both.add_bos(), both.add_eos()), (Some(0), Some(1)));
+    // One token for both, of which one is added.
+    let shared = Vocabulary { eos: Some(0), add_bos: Some(false), add_eos: Some(true), ..byte_level(&[]) };
+    let shared = Tokenizer::new(shared).unwrap();
+    assert_eq!((shared.add_bos(), shared.add_eos()), (None, Some(0)));
     let nameless = Vocabulary { add_bos: Some(true), bos: None, ..byte_level(&[]) };
     assert_eq!(refused(nameless), "tokenizer.ggml.add_bos_token is true, but the file names no such token");
 }
@@ -94,7 +99,7 @@ fn user_defined_tokens_are_kept_whole_in_plain_text_too() {
 #[test]
 fn plain_text_never_becomes_a_control_token() {
     let mut vocabulary = byte_level(&["a b"]);
-    vocabulary.pre = None;
+    vocabulary.pre = Some("llama-bpe".to_owned());
     vocabulary.tokens[0] = "ab".to_owned();
     *vocabulary.token_types.last_mut().unwrap() = 3;
     let tokenizer = Tokenizer::new(vocabulary).unwrap();
@@ -114,10 +119,55 @@ fn plain_text_never_becomes_a_control_token() {
 #[test]
 fn end_tokens_are_found_by_key_and_by_spelling() {
     let mut vocabulary = Vocabulary { eot: Some(4), ..byte_level(&[]) };
-    vocabulary.tokens[2] = "<|im_end|>".to_owned();
+    vocabulary.tokens[2] = "</s>".to_owned();
     assert_eq!(Tokenizer::new(vocabulary.clone()).unwrap().end_tokens(), [1, 4]);
     vocabulary.token_types[2] = 3;
-    assert_eq!(Tokenizer::new(vocabulary).unwrap().end_tokens(), [1, 4, 2]);
+    assert_eq!(Tokenizer::new(vocabulary.clone()).unwrap().end_tokens(), [1, 4, 2]);
+    vocabulary.all_eos = vec![1, 9, 9];
+    assert_eq!(Tokenizer::new(vocabulary).unwrap().end_tokens(), [1, 4, 9, 2]);
+}
+
+/// Some converters write added tokens as text.
+#[test]
+fn unmistakable_end_tokens_are_control_tokens_whatever_the_file_says() {
+    for (spelling, kind) in ["<|im_end|>", "<|file_sep|>"].iter().flat_map(|end| [1, 3, 4].map(|kind| (*end, kind))) {
+        let mut vocabulary = byte_level(&["a b"]);
+        vocabulary.tokens[2] = spelling.to_owned();
+        vocabulary.token_types[2] = kind;
+        let tokenizer = Tokenizer::new(vocabulary).unwrap();
+        assert_eq!(tokenizer.end_tokens(), [1, 2]);
+        assert_eq!(tokenizer.encode(spelling, Special::Parse).unwrap(), [2]);
+        assert_eq!(tokenizer.encode(spelling, Special::Plain).unwrap().len(), spelling.len());
+        assert_eq!(tokenizer.decisions().iter().any(|decision| decision.what == "control token"), kind != 3);
+    }
+}
+
+/// Every family whose files were seen, by the end tokens that its chats have.
+#[test]
+fn families_end_their_turns() {
+    for (ends, eos) in [
+        // BitNet b1.58 2B4T and Llama 3 name the end of the text alone.
+        (["<|end_of_text|>", "<|eot_id|>"], 0),
+        // Falcon-E, Qwen, Bonsai, SmolLM.
+        (["<|im_end|>", "<|endoftext|>"], 0),
+        (["<end_of_turn>", "<eos>"], 1),
+        (["</s>", "<|im_end|>"], 0),
+        (["<｜end▁of▁sentence｜>", "<|EOT|>"], 0),
+        (["<|fim_pad|>", "<|repo_name|>"], 0),
+        (["<|endoftext|>", "<|file_sep|>"], 0),
+        (["_<EOT>", "[EOS]"], 1),
+    ] {
+        let mut vocabulary = byte_level(&[]);
+        for (id, spelling) in ends.iter().enumerate() {
+            vocabulary.tokens[id] = (*spelling).to_owned();
+            vocabulary.token_types[id] = 3;
+        }
+        vocabulary.bos = None;
+        vocabulary.eos = Some(eos);
+        let mut found = Tokenizer::new(vocabulary).unwrap().end_tokens().to_vec();
+        found.sort_unstable();
+        assert_eq!(found, [0, 1], "{ends:?}");
+    }
 }
 
 #[test]
@@ -195,10 +245,124 @@ fn ids_outside_the_vocabulary_are_errors() {
 fn unknown_kinds_are_refused_by_name() {
     let error = refused(Vocabulary { model: "rwkv".to_owned(), ..byte_level(&[]) });
     assert_eq!(error, "the tokenizer model \"rwkv\" is not known; known are gpt2, llama");
-    let error = refused(Vocabulary { pre: Some("tekken".to_owned()), ..byte_level(&[]) });
-    assert!(error.contains("\"tekken\" is not known") && error.contains("llama-bpe, llama3"), "{error}");
+    let error = refused(Vocabulary { pre: Some("bloom".to_owned()), ..byte_level(&[]) });
+    assert!(error.contains("\"bloom\" is not known") && error.contains("llama-bpe, llama3"), "{error}");
     for name in split::names() {
-        Tokenizer::new(Vocabulary { pre: Some(name.to_owned()), ..byte_level(&[]) }).unwrap();
+        let tokenizer = Tokenizer::new(Vocabulary { pre: Some(name.to_owned()), ..byte_level(&[]) }).unwrap();
+        for text in ["", "Don't  stop 12345\r\n\n 漢字かな…“é” ☃️ x", "\u{3000}，。 \t\n"] {
+            let ids = tokenizer.encode(text, Special::Plain).unwrap();
+            assert_eq!(tokenizer.decode(&ids).unwrap(), text, "{name}");
+        }
+    }
+}
+
+/// Mistral's expression begins with two that could each take a long word whole.
+#[test]
+fn long_words_are_no_burden_to_tekken() {
+    let tokenizer = Tokenizer::new(Vocabulary { pre: Some("tekken".to_owned()), ..byte_level(&[]) }).unwrap();
+    for letter in ["A", "a", "Aa", "漢", " ", "/"] {
+        let text = format!("{}x don't", letter.repeat(50_000));
+        let ids = tokenizer.encode(&text, Special::Parse).unwrap();
+        assert_eq!((ids[0], tokenizer.decode(&ids).unwrap() == text), (0, true), "{letter}");
+    }
+}
+
+/// Words as the models' own pre-tokenizers cut them; expected by hand from their expressions.
+#[test]
+fn text_is_cut_where_the_models_cut_it() {
+    for (name, text, expected) in [
+        ("llama-bpe", "It's 12345 (ok)!\n\n  x", &["It", "'s", " ", "123", "45", " (", "ok", ")!\n\n", " ", " x"][..]),
+        ("qwen2", "a12 b", &["a", "1", "2", " b"]),
+        ("gpt-2", "It's 123  (ok)\n x", &["It", "'s", " 123", " ", " (", "ok", ")", "\n", " x"]),
+        ("smollm", "a 12", &["a", " ", "1", "2"]),
+        ("deepseek-coder", "def f(x):\n 12 我们", &["def", " f", "(", "x", "):", "\n", " ", "1", "2", " ", "我们"]),
+        // What it calls punctuation includes the letters of ASCII, which cuts words apart.
+        ("deepseek-llm", "aé (b) 12\n  ", &["a", "é", " (", "b", ")", " ", "12", "\n", "  "]),
+        // No contractions; capitals begin a word; a slash goes with what is before it.
+        (
+            "tekken",
+            "It's HTTPServer aB 12\n (ok)/\n\n  é漢Ab\u{301}c",
+            &[
+                "It",
+                "'s",
+                " HTTPServer",
+                " a",
+                "B",
+                " ",
+                "1",
+                "2",
+                "\n",
+                " (",
+                "ok",
+                ")/\n\n",
+                " ",
+                " é漢",
+                "Ab\u{301}c",
+            ],
+        ),
+        ("minicpm5", "a 1234", &["a", " ", "123", "4"]),
+        ("default", "a (b) 1234", &["a", " ", "(", "b", ")", " ", "123", "4"]),
+    ] {
+        let mut words = tokenizers::PreTokenizedString::from(text);
+        for step in split::PreTokenizer::named(name).unwrap().build().unwrap() {
+            step.pre_tokenize(&mut words).unwrap();
+        }
+        let words = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
+        let bytes = |word: &str| String::from_utf8(word.chars().filter_map(bytes::byte).collect()).unwrap();
+        let words: Vec<String> = words.iter().map(|(word, ..)| bytes(word)).collect();
+        assert_eq!(words, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_file_without_a_pre_tokenizer_is_known_by_its_tokens_or_refused() {
+    let unnamed = |architecture: &str, tokens: &[(usize, &str)], count: usize| {
+        let mut vocabulary = byte_level(&[]);
+        (vocabulary.pre, vocabulary.architecture) = (None, Some(architecture.to_owned()));
+        let size = vocabulary.tokens.len().max(count);
+        vocabulary.tokens.extend((vocabulary.tokens.len()..size).map(|id| format!("[{id}]")));
+        vocabulary.token_types.resize(size, 1);
+        for &(id, text) in tokens {
+            vocabulary.tokens[id] = text.to_owned();
+        }
+        Tokenizer::new(vocabulary).map(|tokenizer| decided(&tokenizer, "pre-tokenizer").value.clone())
+    };
+    assert_eq!(unnamed("bitnet-b1.58", &[], 0).unwrap(), "llama-bpe");
+    assert_eq!(unnamed("bitnet-25", &[], 0).unwrap(), "llama-bpe");
+    assert_eq!(unnamed("llama", &[(128_000, "<|begin_of_text|>")], 128_256).unwrap(), "llama-bpe");
+    assert_eq!(unnamed("llama", &[(151_644, "<|im_start|>")], 151_936).unwrap(), "qwen2");
+    assert_eq!(unnamed("llama", &[(0, "<|endoftext|>"), (1, "<|padding|>")], 50_277).unwrap(), "gpt-2");
+    assert_eq!(unnamed("llama", &[(50_256, "<|endoftext|>")], 50_257).unwrap(), "gpt-2");
+    let error = unnamed("llama", &[], 0).unwrap_err().to_string();
+    assert!(error.contains("tokenizer.ggml.pre") && error.contains("llama-bpe"), "{error}");
+}
+
+#[test]
+fn what_is_passed_over_is_told() {
+    let tokenizer = Tokenizer::new(Vocabulary { add_space_prefix: Some(true), ..byte_level(&[]) }).unwrap();
+    assert_eq!(tokenizer.encode("a", Special::Plain).unwrap(), [3 + u32::from(b'a')]);
+    assert_eq!(decided(&tokenizer, "spaces").value, "none before the text");
+    let tokenizer =
+        Tokenizer::new(Vocabulary { foreign: vec!["add_sep_token".to_owned()], ..byte_level(&[]) }).unwrap();
+    assert_eq!(decided(&tokenizer, "tokenizer keys").value, "add_sep_token");
+    let tokenizer = Tokenizer::new(Vocabulary { others: vec!["novel".to_owned()], ..byte_level(&[]) }).unwrap();
+    assert_eq!(decided(&tokenizer, "tokenizer keys").value, "novel");
+}
+
+/// Gemma's way: no space before the text, and runs of spaces and line breaks as tokens of their own.
+#[test]
+fn user_defined_white_space_is_kept_whole() {
+    let mut vocabulary = sentence_piece(true, &["▁", "a", "▁a", "  ", "\n\n"]);
+    vocabulary.add_space_prefix = Some(false);
+    let last = vocabulary.tokens.len() - 2;
+    vocabulary.token_types[last..].fill(4);
+    let tokenizer = Tokenizer::new(vocabulary).unwrap();
+    for (text, expected) in
+        [("a  a", &["a", "  ", "a"][..]), (" a\n\na", &["▁a", "\n\n", "a"]), ("   a", &["  ", "▁a"])]
+    {
+        let ids = tokenizer.encode(text, Special::Plain).unwrap();
+        assert_eq!(texts(&tokenizer, &ids), expected);
+        assert_eq!(tokenizer.decode(&ids).unwrap(), text);
     }
 }
 
@@ -235,7 +399,21 @@ fn tokens_that_make_no_sense_are_refused() {
     assert!(with(|v| v.token_types[13] = 3).starts_with("255 of the 256 byte tokens"));
     assert!(with(|v| v.eos = Some(260)).starts_with("tokenizer.ggml.eos_token_id is 260, but the vocabulary has 260"));
     assert!(with(|v| v.bos = Some(u32::MAX)).starts_with("tokenizer.ggml.bos_token_id is 4294967295"));
-    assert!(with(|v| v.unknown = Some(300)).starts_with("tokenizer.ggml.unknown_token_id is 300"));
+}
+
+/// Such as llama.cpp warns of, and files have.
+#[test]
+fn ids_beyond_the_vocabulary_are_passed_over_where_nothing_needs_them() {
+    let vocabulary = sentence_piece(true, &["a"]);
+    let (eot, eom, unknown) = (Some(260), Some(u32::MAX), Some(300));
+    let tokenizer = Tokenizer::new(Vocabulary { eot, eom, unknown, all_eos: vec![260, 2, 999], ..vocabulary }).unwrap();
+    assert_eq!(tokenizer.end_tokens(), [2]);
+    let strays = tokenizer.decisions().iter().filter(|decision| decision.what == "special token");
+    let strays: Vec<&str> = strays.map(|decision| decision.value.as_str()).collect();
+    assert_eq!(
+        strays,
+        ["260 is passed over", "4294967295 is passed over", "300 is passed over", "2 of 3 are passed over"]
+    );
 }
 
 #[test]
@@ -255,6 +433,21 @@ fn merges_that_cannot_be_followed_are_refused() {
     }
     let long = Vocabulary { merges: vec!["é".repeat(10 << 20)], ..byte_level(&[]) };
     assert!(refused(long).len() < 300);
+}
+
+/// The converter that writes such a file would write it again.
+#[test]
+fn a_vocabulary_of_another_model_is_named_with_its_cure() {
+    let mut vocabulary = byte_level(&["▁ a"]);
+    vocabulary.tokens.iter_mut().for_each(|text| *text = text.replace('Ġ', "▁"));
+    for merges in [vec!["▁ a".to_owned()], vec!["▁ ▁".to_owned()], Vec::new()] {
+        let error = refused(Vocabulary { merges, ..vocabulary.clone() });
+        assert!(error.contains("\"▁\"") && error.contains("tritune convert"), "{error}");
+    }
+    // DeepSeek's end of a sentence has the sign as well.
+    let mut vocabulary = byte_level(&["a b"]);
+    *vocabulary.tokens.last_mut().unwrap() = "<｜end▁of▁sentence｜>".to_owned();
+    Tokenizer::new(Vocabulary { merges: Vec::new(), ..vocabulary }).unwrap();
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::Error;
-use crate::gguf;
+use crate::gguf::{self, Value};
 
 /// The values of `tokenizer.ggml.model` that are known.
 pub(super) const MODELS: [&str; 2] = ["gpt2", "llama"];
@@ -8,6 +8,8 @@ pub(super) const MODELS: [&str; 2] = ["gpt2", "llama"];
 /// `None` or empty, as in the default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Vocabulary {
+    /// `general.architecture`: for some, it tells what a missing key means.
+    pub architecture: Option<String>,
     /// `model`: `gpt2` (byte-level BPE) or `llama` (SentencePiece).
     pub model: String,
     /// `pre`: how `gpt2` vocabularies cut text into words.
@@ -24,6 +26,8 @@ pub struct Vocabulary {
     pub bos: Option<u32>,
     /// `eos_token_id`: ends a text.
     pub eos: Option<u32>,
+    /// `eos_token_ids`: all that end a text, as Ollama's converter writes them.
+    pub all_eos: Vec<u32>,
     /// `eot_token_id`: ends a turn of a chat.
     pub eot: Option<u32>,
     /// `eom_token_id`: ends a message that calls a tool.
@@ -36,7 +40,54 @@ pub struct Vocabulary {
     pub add_eos: Option<bool>,
     /// `add_space_prefix`: whether `llama` vocabularies put a space before the text.
     pub add_space_prefix: Option<bool>,
+    /// Keys `tokenizer.ggml.*` that are set, and mean something in vocabularies of other models alone.
+    pub foreign: Vec<String>,
+    /// Keys `tokenizer.ggml.*` that are not known.
+    pub others: Vec<String>,
 }
+
+/// Keys that, where they are set, change how text is read in a way that is not served.
+const REFUSED: [&str; 4] =
+    ["precompiled_charsmap", "normalizer.lowercase", "normalizer.strip_accents", "suppress_tokens"];
+
+/// Keys of WordPiece and Unigram vocabularies, at which llama.cpp does not look for others.
+const FOREIGN: [&str; 2] = ["remove_extra_whitespaces", "add_sep_token"];
+
+/// Keys that are read, or name tokens that no text becomes by itself.
+const KNOWN: [&str; 32] = [
+    "model",
+    "pre",
+    "tokens",
+    "scores",
+    "token_type",
+    "merges",
+    "bos_token_id",
+    "eos_token_id",
+    "eot_token_id",
+    "eom_token_id",
+    "unknown_token_id",
+    "seperator_token_id",
+    "separator_token_id",
+    "padding_token_id",
+    "cls_token_id",
+    "mask_token_id",
+    "add_bos_token",
+    "add_eos_token",
+    "add_space_prefix",
+    "token_type_count",
+    "prefix_token_id",
+    "suffix_token_id",
+    "middle_token_id",
+    "fim_pre_token_id",
+    "fim_suf_token_id",
+    "fim_mid_token_id",
+    "fim_pad_token_id",
+    "fim_rep_token_id",
+    "fim_sep_token_id",
+    "bos_token_ids",
+    "eos_token_ids",
+    "vocab_size",
+];
 
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +115,7 @@ impl Vocabulary {
     /// Reads the keys of a GGUF file. The model and the tokens must be there; every key must have its type.
     pub fn from_gguf(file: &gguf::File) -> Result<Vocabulary, gguf::Error> {
         Ok(Vocabulary {
+            architecture: file.opt_str("general.architecture")?.map(str::to_owned),
             model: file.str("tokenizer.ggml.model")?.to_owned(),
             pre: file.opt_str("tokenizer.ggml.pre")?.map(str::to_owned),
             tokens: file.strings("tokenizer.ggml.tokens")?.iter().map(str::to_owned).collect(),
@@ -74,16 +126,36 @@ impl Vocabulary {
                 .collect(),
             bos: file.opt_u32("tokenizer.ggml.bos_token_id")?,
             eos: file.opt_u32("tokenizer.ggml.eos_token_id")?,
+            all_eos: file.opt_u32s("tokenizer.ggml.eos_token_ids")?.unwrap_or_default(),
             eot: file.opt_u32("tokenizer.ggml.eot_token_id")?,
             eom: file.opt_u32("tokenizer.ggml.eom_token_id")?,
             unknown: file.opt_u32("tokenizer.ggml.unknown_token_id")?,
             add_bos: file.opt_bool("tokenizer.ggml.add_bos_token")?,
             add_eos: file.opt_bool("tokenizer.ggml.add_eos_token")?,
             add_space_prefix: file.opt_bool("tokenizer.ggml.add_space_prefix")?,
+            foreign: Self::keys(file)
+                .filter(|(key, value)| FOREIGN.contains(key) && is_set(value))
+                .map(|(key, _)| key.to_owned())
+                .collect(),
+            others: Self::keys(file)
+                .filter(|(key, _)| [&KNOWN[..], &REFUSED, &FOREIGN].iter().all(|known| !known.contains(key)))
+                .map(|(key, _)| key.to_owned())
+                .collect(),
         })
     }
 
-    /// Checks that the arrays fit together and that special ids are in range; gives each token's role.
+    /// The keys of a file's tokenizer, without `tokenizer.ggml.`, and their values.
+    fn keys(file: &gguf::File) -> impl Iterator<Item = (&str, &Value)> {
+        file.metadata().iter().filter_map(|(key, value)| Some((key.strip_prefix("tokenizer.ggml.")?, value)))
+    }
+
+    /// Refuses a file with a key that would change the result and is not served.
+    pub(super) fn check_keys(file: &gguf::File) -> Result<(), Error> {
+        let refused = Self::keys(file).find(|(key, value)| REFUSED.contains(key) && is_set(value));
+        refused.map_or(Ok(()), |(key, _)| Err(Error::Key(format!("tokenizer.ggml.{key}"))))
+    }
+
+    /// Checks that the arrays fit together and that BOS and EOS are in range; gives each token's role.
     pub(super) fn roles(&self) -> Result<Vec<Role>, Error> {
         let tokens = self.tokens.len();
         if tokens == 0 {
@@ -98,13 +170,7 @@ impl Vocabulary {
                 return Err(Error::Length { key, count, tokens });
             }
         }
-        for (key, id) in [
-            ("tokenizer.ggml.bos_token_id", self.bos),
-            ("tokenizer.ggml.eos_token_id", self.eos),
-            ("tokenizer.ggml.eot_token_id", self.eot),
-            ("tokenizer.ggml.eom_token_id", self.eom),
-            ("tokenizer.ggml.unknown_token_id", self.unknown),
-        ] {
+        for (key, id) in [("tokenizer.ggml.bos_token_id", self.bos), ("tokenizer.ggml.eos_token_id", self.eos)] {
             if let Some(id) = id
                 && id as usize >= tokens
             {
@@ -119,6 +185,15 @@ impl Vocabulary {
         }
         let roles = self.tokens.iter().zip(&self.token_types).enumerate();
         roles.map(|(id, (text, &kind))| role(text, kind).map_err(|why| Error::Token { id, why })).collect()
+    }
+}
+
+/// Whether a key's value asks for something.
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Bool(set) => *set,
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
     }
 }
 

@@ -7,10 +7,12 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget};
-use tritune::gguf::File;
+use tritune::gguf::{File, I2sLayout, ReadOptions};
 use tritune::kernels::{Force, Selection};
 use tritune::model::Model;
 use tritune::threads::{self, Pool};
+
+use crate::probe;
 
 /// A model that is part of the program: BitNet b1.58, 5 million weights, trained on Jane Austen's novels.
 static DEMO: &[u8] = include_bytes!("../../../demo/austen-5m-i2_s.gguf");
@@ -24,14 +26,42 @@ pub(crate) struct ModelFile {
     /// Use the built-in model: 5 million ternary weights, trained on Jane Austen's novels
     #[arg(long)]
     demo: bool,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+/// What a file does not say of itself.
+#[derive(clap::Args)]
+pub(crate) struct Reading {
+    /// How I2_S weights lie in the file: x86, as current converters write them, or arm64, as some old builds of bitnet.cpp
+    /// for Arm did; x86 where not given, with a warning where the other reads better
+    #[arg(long, value_name = "LAYOUT")]
+    i2s_layout: Option<I2sLayout>,
+    /// Pass over this key of the architecture, which is not known and would be refused, since you know that it changes
+    /// nothing; may be given several times
+    #[arg(long, value_name = "KEY")]
+    ignore_key: Vec<String>,
+}
+
+impl Reading {
+    pub(crate) fn options(&self) -> ReadOptions {
+        ReadOptions { i2s_layout: self.i2s_layout, ignored_keys: self.ignore_key.clone() }
+    }
 }
 
 impl ModelFile {
-    /// Opens and checks it.
+    /// Opens and checks it; a file that holds something other than a model is refused.
     pub(crate) fn open(&self) -> Result<File> {
+        let file = self.open_any()?;
+        file.check_model()?;
+        Ok(file)
+    }
+
+    /// Opens and checks it, whatever it is for.
+    pub(crate) fn open_any(&self) -> Result<File> {
         Ok(match &self.path {
-            Some(path) => File::open(path)?,
-            None => File::from_static("austen-5m-i2_s.gguf (built in)", DEMO)?,
+            Some(path) => File::open_with(path, self.reading.options())?,
+            None => File::from_static("austen-5m-i2_s.gguf (built in)", DEMO)?.with_options(self.reading.options())?,
         })
     }
 }
@@ -78,13 +108,17 @@ impl Engine {
         let pool = Pool::new(threads);
         let selection = self.policy.selection(pool.threads())?;
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let model = Model::load(file, &selection, pool, &|done, all| {
+        let progress = |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
-        })?;
+        };
+        let model = Model::load(file, &selection, pool, &progress)?;
         bar.finish_and_clear();
         eprintln!("loaded {} in {:.2} s", file.path().display(), start.elapsed().as_secs_f64());
         tell_choices(&model);
+        if let Some(warning) = probe::layout(file, &model, &selection) {
+            eprintln!("warning: {warning}");
+        }
         Ok(model)
     }
 }

@@ -4,10 +4,11 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use serde_json::{Map, json};
+use tritune::chat::Template;
 use tritune::decision::Decision;
 use tritune::gguf::{Array, File, Kind, Tensor, Value};
 use tritune::kernels::Selection;
-use tritune::model::{Config, Weights};
+use tritune::model::{Config, ConfigError, Weights};
 use tritune::tokenizer::Tokenizer;
 
 use crate::engine::{ModelFile, Policy, Threads};
@@ -35,7 +36,7 @@ struct Verdict {
 
 impl Inspect {
     pub(crate) fn run(self) -> Result<()> {
-        let file = self.model.open()?;
+        let file = self.model.open_any()?;
         let selection = self.policy.selection(self.threads.count())?;
         let verdict = judge(&file, &selection);
         let out = io::stdout().lock();
@@ -45,23 +46,38 @@ impl Inspect {
 
 fn judge(file: &File, selection: &Selection) -> Verdict {
     let (mut decisions, mut obstacles) = (Vec::new(), Vec::new());
-    match Config::read(file) {
+    if file.parts().len() > 1 {
+        let value = format!("{}, as one model", file.parts().len());
+        decisions.push(Decision { what: "parts", value, why: "split.count".into() });
+    }
+    obstacles.extend(file.check_filled().err().map(|error| error.to_string()));
+    match file.check_model().map_err(ConfigError::from).and_then(|()| Config::read(file)) {
         Ok(config) => {
             decisions.extend(config.decisions.iter().cloned());
             if let Err(error) = Weights::check(file, &config) {
                 obstacles.push(error.to_string());
             }
-            let head = if file.opt_tensor("output.weight").is_some() { "output.weight" } else { "token_embd.weight" };
-            let why =
-                if head == "output.weight" { "the file has it" } else { "no output.weight: tied to the embedding" };
+            let own = file.opt_tensor("output.weight").is_some();
+            let (head, why) = match (config.pooling, own) {
+                (Some(_), _) => ("none", "a model of embeddings needs none"),
+                (None, true) => ("output.weight", "the file has it"),
+                (None, false) => ("token_embd.weight", "no output.weight: tied to the embedding"),
+            };
             decisions.push(Decision { what: "head", value: head.into(), why: why.into() });
         }
         Err(error) => obstacles.push(error.to_string()),
     }
     match Tokenizer::from_gguf(file) {
-        Ok(tokenizer) => decisions.extend(tokenizer.decisions().iter().cloned()),
+        Ok(tokenizer) => {
+            decisions.extend(tokenizer.decisions().iter().cloned());
+            // Without one a model still completes texts.
+            let none = |why: String| Decision { what: "chat template", value: "none".into(), why };
+            let template = Template::from_gguf(file, &tokenizer);
+            decisions.push(template.map_or_else(|error| none(error.to_string()), |found| found.decision().clone()));
+        }
         Err(error) => obstacles.push(error.to_string()),
     }
+    decisions.extend(formats(file));
     match layouts(file, selection) {
         Ok(layouts) => decisions.extend(layouts),
         Err(error) => obstacles.push(error.to_string()),
@@ -69,11 +85,33 @@ fn judge(file: &File, selection: &Selection) -> Verdict {
     Verdict { decisions, obstacles }
 }
 
+/// What was decided where a type does not say all of how it lies in a file.
+fn formats(file: &File) -> Vec<Decision> {
+    let has = |kind: Kind| file.tensors().iter().any(|tensor| tensor.kind == kind);
+    let layout = file.options().i2s_layout;
+    let why = if layout.is_some() { "--i2s-layout" } else { "what current converters write: no file says it" };
+    let rows = [
+        (Kind::I2_S, "I2_S layout", "x86: blocks of 128", why),
+        (Kind::I2_S_ARM64, "I2_S layout", "arm64: blocks of 64", why),
+        (Kind::Q2_0, "Q2_0 group", "64", "the distances between the tensors"),
+        (Kind::Q2_0_G128, "Q2_0 group", "128", "the distances between the tensors"),
+        (Kind::TL1, "TL1 tiles", "of the published kernel configuration for each shape", "no other lists such shapes"),
+        (Kind::TL2, "TL2 tiles", "of the published kernel configuration for each shape", "no other lists such shapes"),
+    ];
+    let decision = |(_, what, value, why): (Kind, &'static str, &str, &str)| Decision {
+        what,
+        value: value.into(),
+        why: why.into(),
+    };
+    rows.into_iter().filter(|(kind, ..)| has(*kind)).map(decision).collect()
+}
+
 /// The layout of each shape of ternary matrices.
 fn layouts(file: &File, selection: &Selection) -> Result<Vec<Decision>> {
     let mut shapes: Vec<(Kind, u64, u64)> = Vec::new();
     for tensor in file.tensors().iter().filter(|tensor| tensor.kind.is_ternary()) {
-        let shape = (tensor.kind, tensor.n(), tensor.k());
+        // A stack of matrices has a third dimension.
+        let shape = (tensor.kind, tensor.shape.get(1).copied().unwrap_or(1), tensor.k());
         if !shapes.contains(&shape) {
             shapes.push(shape);
         }
@@ -101,11 +139,11 @@ fn write_text(mut out: impl Write, file: &File, verdict: &Verdict) -> Result<()>
     writeln!(out, "\ntensors")?;
     for tensor in file.tensors() {
         let Tensor { name, kind, bytes, .. } = tensor;
-        writeln!(out, "  {name:32} {:>16} {kind:6} {bytes:>12} bytes", format!("{:?}", tensor.shape))?;
+        writeln!(out, "  {name:32} {:>16} {kind:10} {bytes:>12} bytes", format!("{:?}", tensor.shape))?;
     }
     writeln!(out, "\ntypes")?;
     for (kind, tensors, bytes) in types(file) {
-        writeln!(out, "  {kind:6} {tensors:>5} tensors {bytes:>12} bytes")?;
+        writeln!(out, "  {kind:10} {tensors:>5} tensors {bytes:>12} bytes")?;
     }
     writeln!(out, "\ndecisions")?;
     for Decision { what, value, why } in &verdict.decisions {
@@ -125,7 +163,7 @@ fn write_json(mut out: impl Write, file: &File, verdict: &Verdict) -> Result<()>
         .map(|tensor| {
             json!({
                 "name": tensor.name, "shape": tensor.shape, "type": tensor.kind.to_string(), "offset": tensor.offset,
-                "bytes": tensor.bytes,
+                "bytes": tensor.bytes, "ternary": tensor.kind.is_ternary(),
             })
         })
         .collect();

@@ -1,14 +1,15 @@
 //! `tritune logits`: the logits of every token, for comparing with other programs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use npyz::WriterBuilder;
 use tritune::model::{KvType, Session, SessionOptions};
 
 use crate::engine::{Engine, ModelFile, Threads, warn_beyond};
+use crate::side_file::SideFile;
 
 /// Write the logits of every token as a NumPy array, float32 [tokens, vocab]
 #[derive(clap::Args)]
@@ -40,10 +41,9 @@ impl Logits {
         let tokens = ids(&text).with_context(|| format!("{}", self.tokens.display()))?;
         let file = self.model.open()?;
         let model = self.engine.load(&file, self.threads.count())?;
-        // No more memory than these tokens need.
-        let context = self.context.unwrap_or(model.config().context).min(tokens.len().max(1));
-        warn_beyond(&model, context);
-        let mut session = Session::new(&model, SessionOptions { kv: Some(self.kv), context: Some(context) })?;
+        let options = SessionOptions { kv: Some(self.kv), context: self.context };
+        warn_beyond(&model, self.context.map_or(tokens.len(), |context| context.min(tokens.len())));
+        let mut session = Session::with_room(&model, options, tokens.len().max(1))?;
         let side = SideFile::create(&self.out)?;
         let shape = [tokens.len() as u64, model.config().vocab as u64];
         let writer = BufWriter::new(&side.file);
@@ -58,33 +58,4 @@ impl Logits {
 pub(crate) fn ids(text: &str) -> Result<Vec<u32>> {
     let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
     words.map(|word| word.parse().map_err(|_| anyhow!("`{word}` is not a token id; ids are whole numbers"))).collect()
-}
-
-/// A file that takes its name only when it is whole: until then, and where writing fails, what had the name keeps it.
-struct SideFile<'a> {
-    file: File,
-    side: PathBuf,
-    path: &'a Path,
-}
-
-impl<'a> SideFile<'a> {
-    fn create(path: &'a Path) -> Result<Self> {
-        let mut side = path.as_os_str().to_owned();
-        side.push(format!(".{}.part", std::process::id()));
-        let side = PathBuf::from(side);
-        let file = File::create(&side).with_context(|| format!("cannot write {}", side.display()))?;
-        Ok(SideFile { file, side, path })
-    }
-
-    fn put_in_place(self) -> Result<()> {
-        self.file.sync_all().with_context(|| format!("cannot write {}", self.side.display()))?;
-        fs::rename(&self.side, self.path).with_context(|| format!("cannot write {}", self.path.display()))
-    }
-}
-
-impl Drop for SideFile<'_> {
-    fn drop(&mut self) {
-        // Once renamed, it is not there any more.
-        let _ = fs::remove_file(&self.side);
-    }
 }

@@ -1,13 +1,20 @@
 //! The command line: results on stdout, everything else on stderr; exit 0, 1 on a failure, 2 on wrong usage.
 
 mod bench;
+mod chat;
+mod convert;
+mod embed;
 mod engine;
 mod explain;
+mod generate;
 mod inspect;
 mod kernels;
 mod logits;
 mod perplexity;
+mod probe;
+mod quantize;
 mod run;
+mod side_file;
 mod tokenize;
 mod tune;
 
@@ -29,10 +36,14 @@ struct CommandLine {
 enum Verb {
     Inspect(inspect::Inspect),
     Run(run::Run),
+    Chat(chat::Chat),
     Logits(logits::Logits),
+    Embed(embed::Embed),
     Tokenize(tokenize::Tokenize),
     Perplexity(perplexity::Perplexity),
+    Quantize(quantize::Quantize),
     Bench(bench::Bench),
+    Convert(convert::Convert),
     Kernels(kernels::Kernels),
     Tune(tune::Tune),
 }
@@ -42,10 +53,14 @@ impl Verb {
         match self {
             Verb::Inspect(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
+            Verb::Chat(verb) => verb.run(),
             Verb::Logits(verb) => verb.run(),
+            Verb::Embed(verb) => verb.run(),
             Verb::Tokenize(verb) => verb.run(),
             Verb::Perplexity(verb) => verb.run(),
+            Verb::Quantize(verb) => verb.run(),
             Verb::Bench(verb) => verb.run(),
+            Verb::Convert(verb) => verb.run(),
             Verb::Kernels(verb) => verb.run(),
             Verb::Tune(verb) => verb.run(),
         }

@@ -73,10 +73,17 @@ impl Perplexity {
         let text = text_of(text).with_context(|| format!("{}", self.file.display()))?;
         let file = self.model.open()?;
         let tokenizer = Tokenizer::from_gguf(&file)?;
-        let tokens = tokenizer.encode(&text, Special::Parse)?;
-        let begins = tokenizer
-            .bos()
-            .filter(|bos| tokenizer.encode("", Special::Parse).is_ok_and(|ids| ids.first() == Some(bos)));
+        // As llama-perplexity has it: BOS is added where the model wants it, and spellings of control tokens are text.
+        let begins = tokenizer.add_bos();
+        if tokenizer.add_eos().is_some() {
+            bail!(
+                "{} has EOS put behind every text (tokenizer.ggml.add_eos_token), and windows of a longer one end \
+                 without; get the model with this key false",
+                file.path().display()
+            );
+        }
+        let mut tokens = tokenizer.encode(&text, Special::Plain)?;
+        tokens.splice(0..0, begins);
         let model = self.engine.load(&file, self.threads.count())?;
         let window = self.context.unwrap_or(WINDOW.min(model.config().context));
         if window < 4 {

@@ -23,7 +23,7 @@ pub(crate) struct Tokenize {
 
 impl Tokenize {
     pub(crate) fn run(self) -> Result<()> {
-        let file = self.model.open()?;
+        let file = self.model.open_any()?;
         let tokenizer = Tokenizer::from_gguf(&file)?;
         let mut input = Vec::new();
         io::stdin().read_to_end(&mut input).context("cannot read stdin")?;

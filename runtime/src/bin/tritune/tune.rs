@@ -79,7 +79,7 @@ fn shapes_of(path: &Path) -> Result<Vec<Shape>> {
     let file = File::open(path)?;
     let ternary = file.tensors().iter().filter(|tensor| tensor.kind.is_ternary());
     let shape = |tensor: &Tensor| match tensor.shape[..] {
-        [k, n] => Shape::new(n.try_into().ok()?, k.try_into().ok()?),
+        [k, n] | [k, n, _] => Shape::new(n.try_into().ok()?, k.try_into().ok()?),
         _ => None,
     };
     let shapes: Vec<Shape> = ternary.filter_map(shape).collect();

@@ -1,0 +1,222 @@
+//! `tritune chat`: talk with a model.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use tritune::chat::{Message, Options, Template};
+use tritune::gguf::File;
+use tritune::model::{KvType, Model, Session, SessionOptions};
+use tritune::sample::Sampler;
+use tritune::tokenizer::Tokenizer;
+
+use crate::engine::{Engine, ModelFile, Threads, warn_beyond};
+use crate::generate::{Generator, Sampling, Speed};
+
+/// Talk with a model in the format that it was trained on; what it says, and nothing else, goes to stdout
+///
+/// Without -p every line of stdin is a message: /new forgets what was said, /exit ends.
+#[derive(clap::Args)]
+pub(crate) struct Chat {
+    #[command(flatten)]
+    model: ModelFile,
+    /// Say this alone, and end after the answer
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// What the model is told before everything else
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    system: Option<String>,
+    /// Template to use instead of the file's: bitnet, chatml, falcon3, gemma, llama-3, minicpm, the name of another one
+    /// in the file, a file, or a Jinja text
+    #[arg(long, value_name = "NAME|FILE|TEXT")]
+    chat_template: Option<String>,
+    /// Further variables of the template, a JSON object: {"enable_thinking": false}
+    #[arg(long, value_name = "JSON", value_parser = variables)]
+    chat_template_kwargs: Option<Variables>,
+    /// Print what is fed to the model as text, and load nothing
+    #[arg(long, requires = "prompt")]
+    dry_run: bool,
+    /// Tokens of an answer at most; until it ends, or the context is full, where not given
+    #[arg(short = 'n', long = "tokens", value_name = "N")]
+    tokens: Option<usize>,
+    #[command(flatten)]
+    sampling: Sampling,
+    /// Room for so many tokens, the whole chat included; 4096, or what the model was made for, where not given
+    #[arg(short, long)]
+    context: Option<usize>,
+    /// How keys and values are stored: f32, f16, i8; as is usual for the model (`inspect` shows it) where not given
+    #[arg(long)]
+    kv: Option<KvType>,
+    #[command(flatten)]
+    threads: Threads,
+    #[command(flatten)]
+    engine: Engine,
+}
+
+/// What a template knows by name, beyond the messages.
+type Variables = BTreeMap<String, serde_json::Value>;
+
+fn variables(json: &str) -> Result<Variables, String> {
+    serde_json::from_str(json).map_err(|error| format!("not a JSON object: {error}"))
+}
+
+/// Room for a chat where nothing else is asked for: models are made for up to some hundred thousand tokens, whose keys
+/// and values no laptop has memory for.
+const ROOM: usize = 4096;
+
+impl Chat {
+    pub(crate) fn run(self) -> Result<()> {
+        let sampler = self.sampling.sampler()?;
+        let file = self.model.open()?;
+        let tokenizer = Tokenizer::from_gguf(&file)?;
+        let template = match &self.chat_template {
+            Some(given) => chosen(given, &file)?,
+            None => Template::from_gguf(&file, &tokenizer)?,
+        };
+        let decision = template.decision();
+        eprintln!("chat template: {} ({})", decision.value, decision.why);
+        let mut talk = Talk {
+            template,
+            tokenizer,
+            variables: self.chat_template_kwargs.unwrap_or_default(),
+            system: self.system.map(Message::system),
+            said: Vec::new(),
+        };
+        if let (Some(prompt), true) = (&self.prompt, self.dry_run) {
+            talk.said.push(Message::user(prompt));
+            let text = talk.template.render(&talk.tokenizer, &talk.messages(), &talk.options())?;
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(text.as_bytes())?;
+            return Ok(stdout.flush()?);
+        }
+        if self.prompt.as_ref().is_some_and(String::is_empty) {
+            bail!("the prompt is empty; give a text with -p, or none to be asked");
+        }
+        let model = self.engine.load(&file, self.threads.count())?;
+        let context = self.context.unwrap_or_else(|| ROOM.min(model.config().context));
+        warn_beyond(&model, context);
+        let options = SessionOptions { kv: self.kv, context: self.context };
+        let session = Session::with_room(&model, options, context)?;
+        let tokens = self.tokens.unwrap_or(usize::MAX);
+        let mut machine = Machine { model: &model, session, sampler, tokens, fed: Vec::new(), speed: Speed::default() };
+        match self.prompt {
+            Some(prompt) => machine.answer(&mut talk, prompt)?,
+            None => machine.listen(&mut talk)?,
+        }
+        machine.speed.tell(model.pool().threads());
+        Ok(())
+    }
+}
+
+/// The template that `--chat-template` means.
+fn chosen(given: &str, file: &File) -> Result<Template> {
+    if given.contains("{{") || given.contains("{%") {
+        return Ok(Template::new(given)?);
+    }
+    if let Ok(template) = Template::named(given) {
+        return Ok(template);
+    }
+    if let Some(template) = Template::in_gguf(file, given)? {
+        return Ok(template);
+    }
+    if Path::new(given).is_file() {
+        let source = fs::read_to_string(given).with_context(|| format!("cannot read the chat template {given}"))?;
+        return Template::new(&source).with_context(|| format!("in {given}"));
+    }
+    bail!("{given:?} is no built-in chat template, none of the model file, no file, and no Jinja text")
+}
+
+/// What was said, and how it is told to the model.
+struct Talk {
+    template: Template,
+    tokenizer: Tokenizer,
+    variables: Variables,
+    system: Option<Message>,
+    said: Vec<Message>,
+}
+
+impl Talk {
+    fn messages(&self) -> Vec<Message> {
+        self.system.iter().chain(&self.said).cloned().collect()
+    }
+
+    fn options(&self) -> Options {
+        Options { variables: self.variables.clone(), ..Options::default() }
+    }
+}
+
+/// The model at work.
+struct Machine<'m> {
+    model: &'m Model,
+    session: Session<'m>,
+    sampler: Sampler,
+    /// Of an answer, at most.
+    tokens: usize,
+    /// What the session was fed.
+    fed: Vec<u32>,
+    speed: Speed,
+}
+
+impl Machine<'_> {
+    /// Answers line after line of stdin.
+    fn listen(&mut self, talk: &mut Talk) -> Result<()> {
+        let asked = io::stdin().is_terminal();
+        let mut lines = io::stdin().lock().lines();
+        loop {
+            if asked {
+                eprint!("> ");
+            }
+            let Some(line) = lines.next() else { return Ok(()) };
+            let line = line.context("cannot read a message from stdin; messages are UTF-8 text, one a line")?;
+            match line.trim() {
+                "" => {}
+                "/exit" => return Ok(()),
+                "/new" => talk.said.clear(),
+                _ => match self.answer(talk, line) {
+                    // Who is there can say something else.
+                    Err(error) if asked => {
+                        talk.said.pop();
+                        eprintln!("error: {error:#}");
+                    }
+                    answered => answered?,
+                },
+            }
+        }
+    }
+
+    /// Answers one message. What of the chat was fed before is not fed again.
+    fn answer(&mut self, talk: &mut Talk, prompt: String) -> Result<()> {
+        talk.said.push(Message::user(prompt));
+        let prompt = talk.template.encode(&talk.tokenizer, &talk.messages(), &talk.options())?;
+        let context = self.session.context();
+        if prompt.len() >= context {
+            bail!(
+                "the chat has {} tokens, and the context room for {context}, answers included; begin anew (/new), or ask \
+                 for more with -c (the model was made for {})",
+                prompt.len(),
+                self.model.config().context,
+            );
+        }
+        // The last token is fed again where all are known: its logits are needed.
+        let same = self.fed.iter().zip(&prompt).take_while(|(fed, wanted)| fed == wanted).count();
+        let from = same.min(prompt.len().saturating_sub(1));
+        self.session.rewind(from);
+        self.fed.truncate(from);
+        let mut generator =
+            Generator { session: &mut self.session, tokenizer: &talk.tokenizer, sampler: &mut self.sampler };
+        let mut stdout = io::stdout().lock();
+        let generated = generator.generate(&prompt, from, self.tokens, &mut stdout)?;
+        writeln!(stdout)?;
+        stdout.flush()?;
+        self.fed = prompt;
+        self.fed.extend(generated.fed);
+        self.speed = self.speed.and(generated.speed);
+        talk.said.push(Message::assistant(generated.text));
+        if generated.full {
+            eprintln!("stopped: the context of {context} tokens is full; begin anew (/new), or ask for more with -c");
+        }
+        Ok(())
+    }
+}

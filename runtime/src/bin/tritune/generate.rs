@@ -1,0 +1,147 @@
+//! Feeding a prompt and writing what the model says after it.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tritune::model::Session;
+use tritune::sample::{Sampler, SamplerOptions};
+use tritune::tokenizer::Tokenizer;
+
+/// How tokens are chosen.
+#[derive(clap::Args)]
+pub(crate) struct Sampling {
+    /// Temperature; 0 always takes the likeliest token
+    #[arg(long, default_value_t = SamplerOptions::default().temperature, allow_negative_numbers = true)]
+    temp: f32,
+    /// Choose among so many of the likeliest tokens; 0: all
+    #[arg(long, default_value_t = SamplerOptions::default().top_k)]
+    top_k: usize,
+    /// Choose among the likeliest tokens that together have this probability; 1: all
+    #[arg(long, default_value_t = SamplerOptions::default().top_p)]
+    top_p: f32,
+    /// Choose among tokens at least so likely in proportion to the likeliest; 0: all
+    #[arg(long, default_value_t = SamplerOptions::default().min_p)]
+    min_p: f32,
+    /// Make tokens seen lately less likely; 1: no
+    #[arg(long, default_value_t = SamplerOptions::default().repeat_penalty)]
+    repeat_penalty: f32,
+    /// The same seed gives the same text
+    #[arg(long, default_value_t = SamplerOptions::default().seed)]
+    seed: u64,
+}
+
+impl Sampling {
+    /// A sampler that has seen nothing yet.
+    pub(crate) fn sampler(&self) -> Result<Sampler> {
+        Ok(Sampler::new(SamplerOptions {
+            temperature: self.temp,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repeat_penalty: self.repeat_penalty,
+            seed: self.seed,
+            ..SamplerOptions::default()
+        })?)
+    }
+}
+
+/// A text that a model goes on with.
+pub(crate) struct Generator<'a, 'm> {
+    pub(crate) session: &'a mut Session<'m>,
+    pub(crate) tokenizer: &'a Tokenizer,
+    pub(crate) sampler: &'a mut Sampler,
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(crate) struct Generated {
+    /// What was written.
+    pub(crate) text: String,
+    /// Tokens fed after the prompt.
+    pub(crate) fed: Vec<u32>,
+    /// The context had no more room.
+    pub(crate) full: bool,
+    pub(crate) speed: Speed,
+}
+
+/// How long it took.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Speed {
+    prompt: usize,
+    prompted: Duration,
+    passes: usize,
+    generated: Duration,
+}
+
+impl Generator<'_, '_> {
+    /// Feeds the last tokens of `prompt`, those from `from` on, and writes at most `tokens` more to `out`, each as soon as
+    /// it is known; what ends a text or a turn ends it here.
+    pub(crate) fn generate(
+        &mut self,
+        prompt: &[u32],
+        from: usize,
+        tokens: usize,
+        mut out: impl Write,
+    ) -> Result<Generated> {
+        let start = Instant::now();
+        let mut generated = Generated::default();
+        let fresh = &prompt[from..];
+        let mut logits = self.session.feed(fresh)?;
+        generated.speed = Speed { prompt: fresh.len(), prompted: start.elapsed(), ..Speed::default() };
+        let start = Instant::now();
+        fresh.iter().for_each(|&id| self.sampler.accept(id));
+        let mut stream = self.tokenizer.stream_after(prompt)?;
+        // The first token comes out of the prompt's own pass, every other costs one of its own.
+        for number in 1..=tokens {
+            let id = self.sampler.sample(logits)?;
+            if self.tokenizer.end_tokens().contains(&id) {
+                break;
+            }
+            self.sampler.accept(id);
+            let text = stream.push(id)?;
+            out.write_all(text.as_bytes())?;
+            out.flush()?;
+            generated.text.push_str(text);
+            if number == tokens {
+                break;
+            }
+            generated.full = self.session.position() == self.session.context();
+            if generated.full {
+                break;
+            }
+            logits = self.session.feed(&[id])?;
+            generated.fed.push(id);
+        }
+        let text = stream.finish();
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+        generated.text.push_str(text);
+        generated.speed.passes = generated.fed.len();
+        generated.speed.generated = start.elapsed();
+        Ok(generated)
+    }
+}
+
+impl Speed {
+    /// Both taken together.
+    pub(crate) fn and(self, other: Speed) -> Speed {
+        Speed {
+            prompt: self.prompt + other.prompt,
+            prompted: self.prompted + other.prompted,
+            passes: self.passes + other.passes,
+            generated: self.generated + other.generated,
+        }
+    }
+
+    /// Tells it on stderr.
+    pub(crate) fn tell(self, threads: usize) {
+        let rate = |tokens: usize, time: Duration| if tokens > 0 { tokens as f64 / time.as_secs_f64() } else { 0.0 };
+        eprintln!(
+            "prompt: {} tokens, {:.1} t/s; generation: {:.1} t/s on {threads} threads",
+            self.prompt,
+            rate(self.prompt, self.prompted),
+            rate(self.passes, self.generated),
+        );
+    }
+}
