@@ -289,6 +289,49 @@ fn inspect_tells_decisions_and_obstacles() {
     assert!(stdout(&run(&["inspect", path(&file)])).contains("cannot be run"));
 }
 
+/// Every decision that a model or a vocabulary needs is there, with the key or rule that made it.
+#[test]
+fn every_file_explains_itself() {
+    const OF_TOKENIZERS: [&str; 5] = ["tokenizer", "BOS", "EOS", "end token", "chat template"];
+    const OF_MODELS: [&str; 16] = [
+        "architecture",
+        "layers",
+        "embedding width",
+        "vocabulary",
+        "feed-forward width",
+        "context",
+        "heads",
+        "query scale",
+        "sliding window",
+        "norms",
+        "norm ε",
+        "rope",
+        "rope scaling",
+        "activation",
+        "pooling",
+        "head",
+    ];
+    for (folder, is_model) in [("fixtures", true), ("models", true), ("vocab", false)] {
+        let Some(folder) = shared::find(folder) else { return };
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder).expect("a folder").map(|e| e.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "gguf"));
+        assert!(!files.is_empty());
+        for file in files {
+            let said = stdout(&run(&["inspect", path(&file), "--json"]));
+            let json: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+            assert_eq!(json["runnable"], is_model, "{}", file.display());
+            let rows = json["decisions"].as_array().expect("a list");
+            for what in OF_TOKENIZERS.iter().chain(OF_MODELS.iter().filter(|_| is_model)) {
+                let row = rows.iter().find(|row| row["what"] == *what);
+                let row = row.unwrap_or_else(|| panic!("{}: {what} is missing", file.display()));
+                for part in ["value", "why"] {
+                    assert!(row[part].as_str().is_some_and(|text| !text.is_empty()), "{}: {row}", file.display());
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn keys_that_are_not_known_are_ignored_by_name() {
     const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/austen-5m-i2_s.gguf");
