@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, Input, MatchKind};
+use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::Error;
 
@@ -36,7 +36,7 @@ impl Spellings {
     /// The first token that lies within `range` of `text`, the longest where several begin.
     #[cfg(feature = "chat")]
     pub(super) fn first(&self, text: &str, range: Range<usize>) -> Option<(u32, Range<usize>)> {
-        let found = self.automaton.find(Input::new(text).range(range))?;
+        let found = self.automaton.find(aho_corasick::Input::new(text).range(range))?;
         Some((self.ids[found.pattern().as_usize()], found.range()))
     }
 }
