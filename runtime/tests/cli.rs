@@ -569,10 +569,54 @@ fn absurd_numbers_of_threads_are_refused() {
 }
 
 #[test]
+fn values_out_of_range_exit_with_2_and_name_their_flag() {
+    for (flag, value) in
+        [("--temp", "-1"), ("--temp", "inf"), ("--top-p", "2"), ("--min-p", "2"), ("--repeat-penalty", "0")]
+    {
+        let output = run(&["run", "--demo", "-p", "x", &format!("{flag}={value}")]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flag}: {stderr}");
+        assert!(stderr.contains(flag) && stderr.contains(value) && stderr.contains("must be"), "{stderr}");
+    }
+}
+
+/// What is written takes the place of files alone.
+#[test]
+#[cfg(unix)]
+fn outputs_follow_links_and_fill_pipes() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("tokens"), "1 2 3").expect("written");
+    let logits = |out: &Path| run(&["logits", "--demo", "--tokens", path(&at("tokens")), "--out", path(out)]);
+    // There, and not there yet.
+    std::fs::write(at("old.npy"), "old").expect("written");
+    for (link, target) in [("link", "old.npy"), ("dangling", "new.npy")] {
+        symlink(target, at(link)).expect("linked");
+        stdout(&logits(&at(link)));
+        assert!(std::fs::symlink_metadata(at(link)).expect("there").is_symlink());
+        assert!(std::fs::read(at(target)).expect("there").starts_with(b"\x93NUMPY"), "{target}");
+    }
+    assert!(Command::new("mkfifo").arg(at("pipe")).status().expect("mkfifo").success());
+    let pipe = at("pipe");
+    let reader = std::thread::spawn(move || std::fs::read(pipe).expect("read"));
+    stdout(&logits(&at("pipe")));
+    assert_eq!(reader.join().expect("read"), std::fs::read(at("new.npy")).expect("there"));
+    assert!(std::fs::metadata(at("pipe")).expect("there").file_type().is_fifo());
+
+    const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/austen-5m-i2_s.gguf");
+    let quantize = |out: &Path| refusal(&run(&["quantize", DEMO, path(out), "tq1_0", "--overwrite"]));
+    assert!(quantize(&at("pipe")).contains("is a pipe or a device"));
+    assert!(quantize(folder.path()).contains("is a folder; name a file in it"));
+    for refused in [quantize(&at("none/x.gguf")), refusal(&logits(&at("none/x.npy")))] {
+        assert!(refused.contains("none/x.") && !refused.contains(".part"), "{refused}");
+    }
+}
+
+#[test]
 fn what_cannot_be_done_exits_with_1() {
     for (arguments, why) in [
         (&["run", "--demo", "-p", "x", "--device", "gpu"][..], "no GPU support"),
-        (&["run", "--demo", "-p", "x", "--temp", "-1"], "temperature"),
         (&["run", "--demo", "-p", "x", "-n", "99999999999999", "-c", "99999999999999"], "smaller context"),
         (&["run", "--demo", "-p", "x", "-c", "0"], "at least one token"),
         (&["bench", "--demo", "-p", "0", "-n", "0"], "nothing to measure"),

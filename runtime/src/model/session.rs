@@ -80,8 +80,8 @@ pub enum SessionError {
     },
     /// More tokens than the context has room for.
     #[error(
-        "{position} tokens and {more} more do not fit into a context of {context}; ask for a larger one, or shorten the \
-         text"
+        "{} do not fit into a context of {context}; ask for a larger one (`-c`), or shorten the text",
+        tokens(*position, *more)
     )]
     Overrun {
         /// Tokens already fed.
@@ -103,6 +103,10 @@ pub enum SessionError {
         /// What failed.
         source: ForwardError,
     },
+}
+
+fn tokens(position: usize, more: usize) -> String {
+    if position == 0 { format!("{more} tokens") } else { format!("{position} tokens and {more} more") }
 }
 
 /// One sequence of tokens, fed in pieces.

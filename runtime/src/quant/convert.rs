@@ -72,6 +72,7 @@ impl Conversion {
             };
             return Ok(Converted { bytes, how: How::Floats, change });
         }
+        let mut change = 0f32;
         let (mut trits, how) = if from.is_ternary() {
             (scaled(from, bytes, n, k, None)?, How::Repacked)
         } else {
@@ -79,25 +80,40 @@ impl Conversion {
             match recognise::exact(&values, n, k) {
                 Some(trits) => (trits, How::Recognised),
                 None if self.ternarize => {
-                    let made = absmean_each(&values, each, k);
-                    (made.ok_or(Error::NotFinite { kind: from })?, How::Ternarised)
+                    let made = absmean_each(&values, each, k).ok_or(Error::NotFinite { kind: from })?;
+                    change = largest_change(&values, &made);
+                    (made, How::Ternarised)
                 }
                 None => return Err(Error::NotTrits { kind: from, to }),
             }
         };
         trits.scales = trits.scales.times(factor.unwrap_or(1.0));
-        let mut change = 0.0;
         let half = to.format().and_then(|format| format.scales).is_some_and(|place| place.is_half());
         if half && !trits.scales.is_half() {
             let rounded = trits.scales.clone().round_f16();
-            change = trits.scales.change(&rounded);
-            if change > MOST_ROUNDING {
+            let rounding = trits.scales.change(&rounded);
+            if rounding > MOST_ROUNDING {
                 return Err(Error::HalfRange { kind: to });
             }
+            change = change.max(rounding);
             trits.scales = rounded;
         }
         Ok(Converted { bytes: trits::encode(to, &trits)?, how, change })
     }
+}
+
+/// The most that a weight differs from the trit that it became, in parts of the largest.
+fn largest_change(values: &[f32], trits: &Trits) -> f32 {
+    let mut row = vec![0f32; trits.k];
+    let (mut largest, mut change) = (0f32, 0f32);
+    for (index, values) in values.chunks_exact(trits.k).enumerate() {
+        trits.row(index, &mut row);
+        for (value, trit) in values.iter().zip(&row) {
+            largest = largest.max(value.abs());
+            change = change.max((value - trit).abs());
+        }
+    }
+    if largest > 0.0 { change / largest } else { 0.0 }
 }
 
 fn scaled(from: Kind, bytes: &[u8], n: usize, k: usize, factor: Option<f32>) -> Result<Trits, Error> {

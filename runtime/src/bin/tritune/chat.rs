@@ -125,7 +125,10 @@ fn chosen(given: &str, file: &File) -> Result<Template> {
         let source = fs::read_to_string(given).with_context(|| format!("cannot read the chat template {given}"))?;
         return Template::new(&source).with_context(|| format!("in {given}"));
     }
-    bail!("{given:?} is no built-in chat template, none of the model file, no file, and no Jinja text")
+    bail!(
+        "{given:?} is no built-in chat template (bitnet, chatml, falcon3, gemma, llama-3, minicpm), none of the model \
+         file, no file, and no Jinja text"
+    )
 }
 
 /// What was said, and how it is told to the model.
@@ -164,25 +167,32 @@ impl Machine<'_> {
     fn listen(&mut self, talk: &mut Talk) -> Result<()> {
         let asked = io::stdin().is_terminal();
         let mut lines = io::stdin().lock().lines();
+        let mut unanswered = 0;
         loop {
             if asked {
                 eprint!("> ");
             }
-            let Some(line) = lines.next() else { return Ok(()) };
+            let Some(line) = lines.next() else { break };
             let line = line.context("cannot read a message from stdin; messages are UTF-8 text, one a line")?;
             match line.trim() {
                 "" => {}
-                "/exit" => return Ok(()),
+                "/exit" => break,
                 "/new" => talk.said.clear(),
                 _ => match self.answer(talk, line) {
-                    // Who is there can say something else.
-                    Err(error) if asked => {
+                    Err(error) if error.downcast_ref::<io::Error>().is_some() => return Err(error),
+                    // Something else can be said, or /new.
+                    Err(error) => {
                         talk.said.pop();
+                        unanswered += usize::from(!asked);
                         eprintln!("error: {error:#}");
                     }
-                    answered => answered?,
+                    Ok(()) => {}
                 },
             }
+        }
+        match unanswered {
+            0 => Ok(()),
+            count => bail!("messages without an answer: {count}"),
         }
     }
 

@@ -15,7 +15,7 @@ use tritune::gguf::{File, Kind};
 use tritune::model::{Config, Pooling, Weights};
 use tritune::tokenizer::Tokenizer;
 
-use crate::side_file::SideFile;
+use crate::side_file::{SideFile, check_model_name};
 
 /// Convert a Hugging Face checkpoint (config.json, tokenizer.json, safetensors) to a GGUF file
 #[derive(clap::Args)]
@@ -133,12 +133,7 @@ impl Convert {
 
     /// Writes the file; returns what became of each tensor, and what keeps this program from running it.
     fn write(&self, plan: &Plan, out: &Path) -> Result<(Vec<Row>, Vec<String>)> {
-        if out.is_dir() {
-            bail!("{} is a folder; name a file in it", out.display());
-        }
-        if out.exists() && !self.overwrite {
-            bail!("{} is there already; choose another name, or --overwrite it", out.display());
-        }
+        check_model_name(out, self.overwrite)?;
         let interrupted = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&interrupted);
         ctrlc::set_handler(move || flag.store(true, Relaxed))?;

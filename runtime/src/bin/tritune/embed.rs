@@ -53,6 +53,7 @@ impl Embed {
             (Some(tokens), _) => tokens,
             (None, text) => Tokenizer::from_gguf(&file)?.encode(text.as_deref().unwrap_or_default(), Special::Parse)?,
         };
+        let side = SideFile::create(&self.out)?;
         let model = self.engine.load(&file, self.threads.count())?;
         let context = tokens.len().max(model.config().context);
         warn_beyond(&model, context);
@@ -62,7 +63,6 @@ impl Embed {
             Some(pooling) => session.embed_by(&tokens, pooling)?,
             None => session.embed(&tokens)?,
         };
-        let side = SideFile::create(&self.out)?;
         let shape = [1, embedding.len() as u64];
         let writer = BufWriter::new(&side.file);
         let mut array = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape).writer(writer).begin_nd()?;

@@ -1,9 +1,10 @@
 //! Feeding a prompt and writing what the model says after it.
 
 use std::io::Write;
+use std::num::ParseFloatError;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tritune::model::Session;
 use tritune::sample::{Sampler, SamplerOptions};
 use tritune::tokenizer::Tokenizer;
@@ -12,23 +13,33 @@ use tritune::tokenizer::Tokenizer;
 #[derive(clap::Args)]
 pub(crate) struct Sampling {
     /// Temperature; 0 always takes the likeliest token
-    #[arg(long, default_value_t = SamplerOptions::default().temperature, allow_negative_numbers = true)]
+    #[arg(long, value_parser = checked(|options, value| options.temperature = value), default_value_t = SamplerOptions::default().temperature, allow_negative_numbers = true)]
     temp: f32,
     /// Choose among so many of the likeliest tokens; 0: all
     #[arg(long, default_value_t = SamplerOptions::default().top_k)]
     top_k: usize,
     /// Choose among the likeliest tokens that together have this probability; 1: all
-    #[arg(long, default_value_t = SamplerOptions::default().top_p)]
+    #[arg(long, value_parser = checked(|options, value| options.top_p = value), default_value_t = SamplerOptions::default().top_p)]
     top_p: f32,
     /// Choose among tokens at least so likely in proportion to the likeliest; 0: all
-    #[arg(long, default_value_t = SamplerOptions::default().min_p)]
+    #[arg(long, value_parser = checked(|options, value| options.min_p = value), default_value_t = SamplerOptions::default().min_p)]
     min_p: f32,
     /// Make tokens seen lately less likely; 1: no
-    #[arg(long, default_value_t = SamplerOptions::default().repeat_penalty)]
+    #[arg(long, value_parser = checked(|options, value| options.repeat_penalty = value), default_value_t = SamplerOptions::default().repeat_penalty)]
     repeat_penalty: f32,
     /// The same seed gives the same text
     #[arg(long, default_value_t = SamplerOptions::default().seed)]
     seed: u64,
+}
+
+/// Reads a number that `set` makes part of options that a sampler accepts.
+fn checked(set: fn(&mut SamplerOptions, f32)) -> impl Fn(&str) -> Result<f32, String> + Clone {
+    move |text| {
+        let value = text.parse().map_err(|error: ParseFloatError| error.to_string())?;
+        let mut options = SamplerOptions::default();
+        set(&mut options, value);
+        Sampler::new(options).map(|_| value).map_err(|error| error.to_string())
+    }
 }
 
 impl Sampling {
@@ -100,8 +111,7 @@ impl Generator<'_, '_> {
             }
             self.sampler.accept(id);
             let text = stream.push(id)?;
-            out.write_all(text.as_bytes())?;
-            out.flush()?;
+            write(&mut out, text)?;
             generated.text.push_str(text);
             if number == tokens {
                 break;
@@ -114,13 +124,16 @@ impl Generator<'_, '_> {
             generated.fed.push(id);
         }
         let text = stream.finish();
-        out.write_all(text.as_bytes())?;
-        out.flush()?;
+        write(&mut out, text)?;
         generated.text.push_str(text);
         generated.speed.passes = generated.fed.len();
         generated.speed.generated = start.elapsed();
         Ok(generated)
     }
+}
+
+fn write(out: &mut impl Write, text: &str) -> Result<()> {
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the text")
 }
 
 impl Speed {

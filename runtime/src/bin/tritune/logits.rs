@@ -40,11 +40,11 @@ impl Logits {
         let text = text.with_context(|| format!("cannot read {}", self.tokens.display()))?;
         let tokens = ids(&text).with_context(|| format!("{}", self.tokens.display()))?;
         let file = self.model.open()?;
+        let side = SideFile::create(&self.out)?;
         let model = self.engine.load(&file, self.threads.count())?;
         let options = SessionOptions { kv: Some(self.kv), context: self.context };
         warn_beyond(&model, self.context.map_or(tokens.len(), |context| context.min(tokens.len())));
         let mut session = Session::with_room(&model, options, tokens.len().max(1))?;
-        let side = SideFile::create(&self.out)?;
         let shape = [tokens.len() as u64, model.config().vocab as u64];
         let writer = BufWriter::new(&side.file);
         let mut array = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape).writer(writer).begin_nd()?;

@@ -11,9 +11,9 @@ use tritune::gguf::{File, Header, Kind, Tensor, Value, Writer};
 use tritune::quant::convert::{Conversion, How};
 
 use crate::engine::Reading;
-use crate::side_file::SideFile;
+use crate::side_file::{SideFile, check_model_name};
 
-/// Convert a model's matrices to another type; losslessly between ternary types
+/// Convert a model's matrices to another type; between ternary types trits stay as they are
 #[derive(clap::Args)]
 #[command(after_help = "\
 The matrices of the blocks are converted (attn_q, ffn_down and the like), the rest is carried over, metadata included.
@@ -90,9 +90,7 @@ impl Quantize {
         if same_file(&self.input, &self.output) {
             bail!("{} would be overwritten while it is read; name another file to write", self.input.display());
         }
-        if self.output.exists() && !self.overwrite && !self.dry_run {
-            bail!("{} is there already; choose another name, or --overwrite it", self.output.display());
-        }
+        check_model_name(&self.output, self.overwrite || self.dry_run)?;
         let whole = file.opt_u64("split.tensors.count")?;
         if whole.is_some_and(|whole| whole > file.tensors().len() as u64) {
             bail!("{} is a part of a model in several files; merge them first", file.path().display());
@@ -112,7 +110,16 @@ impl Quantize {
             side.put_in_place()?;
             report
         };
-        report.print(&self, steps.len(), file.tensors().len())
+        report.print(&self, steps.len(), file.tensors().len())?;
+        let made: usize =
+            report.rows.iter().filter(|((.., how), _)| *how == Some(How::Ternarised)).map(|(_, row)| row.tensors).sum();
+        if made > 0 {
+            eprintln!(
+                "warning: {made} matrices have new weights, the nearest trits: a model that was not trained for it has lost \
+                 what it knew"
+            );
+        }
+        Ok(())
     }
 
     /// Whether a tensor is one of those that this is about.
