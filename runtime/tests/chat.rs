@@ -98,9 +98,12 @@ fn a_full_context_is_told() {
     assert!(stdout(&cut).starts_with("The capital"));
     let small = chat(&[path(&model), "-p", QUESTION, "-c", "8"], b"");
     assert!(refusal(&small).contains("room for 8"));
-    let later = chat(&[path(&model), "--temp", "0", "-c", "60"], format!("{QUESTION}\n{QUESTION}\n").as_bytes());
-    assert!(refusal(&later).contains("room for 60"));
-    assert!(String::from_utf8_lossy(&later.stdout).starts_with("The capital of France is Paris."));
+    // What comes after a message that was too much is heard.
+    let lines = format!("{QUESTION}\n{QUESTION}\n/new\n{QUESTION}\n");
+    let later = chat(&[path(&model), "--temp", "0", "-c", "60"], lines.as_bytes());
+    assert!(stderr(&later).contains("room for 60"));
+    assert_eq!(refusal(&later), "error: messages without an answer: 1");
+    assert_eq!(String::from_utf8_lossy(&later.stdout), "The capital of France is Paris.\n".repeat(2));
 }
 
 #[test]
