@@ -99,20 +99,12 @@ pub(super) fn another(tensor: &Tensor, room: u64, alignment: u64) -> Option<&'st
 
 #[cfg(test)]
 mod tests {
-    use super::super::{File, Header, Writer};
+    use super::super::writer::zeros;
+    use super::super::{File, Header};
     use super::*;
 
-    /// A file of `tensors`, whose bytes are their places.
     fn file(tensors: &[(&str, &[u64], Kind)]) -> Vec<u8> {
-        let mut header = Header::new();
-        for (name, shape, kind) in tensors {
-            header.tensor(*name, shape, *kind).unwrap();
-        }
-        let mut writer = Writer::new(Vec::new(), header).unwrap();
-        for (name, shape, kind) in tensors {
-            writer.write_tensor(name, &vec![0; kind.bytes(shape).unwrap().unwrap() as usize]).unwrap();
-        }
-        writer.finish().unwrap()
+        zeros(Header::new(), tensors)
     }
 
     fn kinds(bytes: Vec<u8>) -> Result<Vec<Kind>, String> {

@@ -134,6 +134,7 @@ fn unique(whole: &Contents) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::writer::zeros;
     use super::super::{File, Header, Kind, Writer};
     use super::*;
 
@@ -326,14 +327,7 @@ mod tests {
     fn half(number: u16, tensors: &[(&str, &[u64], Kind)]) -> Vec<u8> {
         let mut header = Header::new();
         header.set(NUMBER, number).set(COUNT, 2u16).set(TENSORS, 3i32);
-        for (name, shape, kind) in tensors {
-            header.tensor(*name, shape, *kind).unwrap();
-        }
-        let mut writer = Writer::new(Vec::new(), header).unwrap();
-        for (name, shape, kind) in tensors {
-            writer.write_tensor(name, &vec![0; kind.bytes(shape).unwrap().unwrap() as usize]).unwrap();
-        }
-        writer.finish().unwrap()
+        zeros(header, tensors)
     }
 
     fn open_halves(halves: [Vec<u8>; 2]) -> Vec<(Kind, u64)> {

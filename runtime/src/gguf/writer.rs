@@ -177,6 +177,19 @@ fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Resul
     Ok(())
 }
 
+/// A file of this header and these tensors, of zero bytes all.
+#[cfg(test)]
+pub(super) fn zeros(mut header: Header, tensors: &[(&str, &[u64], Kind)]) -> Vec<u8> {
+    for (name, shape, kind) in tensors {
+        header.tensor(*name, shape, *kind).unwrap();
+    }
+    let mut writer = Writer::new(Vec::new(), header).unwrap();
+    for (name, shape, kind) in tensors {
+        writer.write_tensor(name, &vec![0; kind.bytes(shape).unwrap().unwrap() as usize]).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

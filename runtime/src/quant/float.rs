@@ -535,12 +535,13 @@ impl Iq4Nl {
     const TABLE: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 }
 
+/// Laid out as Q4_0.
 impl Block<18, 32, 1, 1> for Iq4Nl {
     const ZERO: i8 = 0;
 
     #[inline(always)]
-    fn codes([_, _, qs @ ..]: &[u8; 18], codes: &mut [Word]) {
-        nibbles(qs, codes);
+    fn codes(bytes: &[u8; 18], codes: &mut [Word]) {
+        Q4_0::codes(bytes, codes);
     }
 
     #[inline(always)]
@@ -556,13 +557,13 @@ impl Block<18, 32, 1, 1> for Iq4Nl {
     }
 
     #[inline(always)]
-    fn halves([d0, d1, ..]: &[u8; 18]) -> [[u8; 2]; 1] {
-        [[*d0, *d1]]
+    fn halves(bytes: &[u8; 18]) -> [[u8; 2]; 1] {
+        Q4_0::halves(bytes)
     }
 
     #[inline(always)]
-    fn scales(_: &[u8; 18], [d]: [f32; 1]) -> [[f32; 1]; 1] {
-        [[d]]
+    fn scales(bytes: &[u8; 18], halves: [f32; 1]) -> [[f32; 1]; 1] {
+        Q4_0::scales(bytes, halves)
     }
 }
 

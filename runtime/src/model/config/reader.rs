@@ -113,8 +113,12 @@ impl<'f> Reader<'f> {
             (None, Some((count, why))) => (count, format!("no `{key}`: {why}")),
             (None, None) => (self.file.usize(&key)?, key.clone()),
         };
+        self.counted(what, &key, count, why)
+    }
+
+    fn counted(&mut self, what: &'static str, key: &str, count: usize, why: String) -> Result<usize, ConfigError> {
         if count == 0 {
-            return Err(self.absurd(&key, count, "but must be at least 1"));
+            return Err(self.absurd(key, count, "but must be at least 1"));
         }
         self.decide(what, count, why);
         Ok(count)
@@ -139,11 +143,7 @@ impl<'f> Reader<'f> {
             let value = format!("{value} with {count} and {other}");
             return Err(self.unsupported(&key, value, "differs between layers, which is not implemented"));
         }
-        if count == 0 {
-            return Err(self.absurd(&key, count, "but must be at least 1"));
-        }
-        self.decide(what, count, format!("{key}, the same for each layer"));
-        Ok(count)
+        self.counted(what, &key, count, format!("{key}, the same for each layer"))
     }
 
     /// A finite number above 0; where it is absent, the default and why it is that.
