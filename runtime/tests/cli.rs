@@ -196,8 +196,11 @@ fn perplexity_is_what_llama_cpp_measures() {
     let folder = tempfile::tempdir().expect("a folder");
     let start = folder.path().join("start.txt");
     std::fs::write(&start, &std::fs::read(text).expect("read")[..20_000]).expect("written");
-    // Which rounds activations to int8 in blocks of 32 here: 31.77 is without.
-    assert_perplexity(&run(&["perplexity", path(&model), "-f", path(&start), "-c", "512"]), 31.93, 0.01);
+    // llama.cpp's; with keys and values in f32 it has 31.88 (docs/compare.md). Its activations are int8 here, ours f32.
+    let said = run(&["perplexity", path(&model), "-f", path(&start), "-c", "512"]);
+    assert_perplexity(&said, 31.93, 0.01);
+    // Ours as it was measured.
+    assert_perplexity(&said, 31.77, 0.001);
 }
 
 #[test]
