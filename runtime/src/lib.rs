@@ -9,6 +9,7 @@ pub mod gguf;
 pub mod kernels;
 pub mod linear;
 pub mod model;
+mod prefetch;
 pub mod quant;
 pub mod sample;
 pub mod threads;

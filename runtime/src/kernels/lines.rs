@@ -9,25 +9,25 @@ const LINE: usize = 64;
 
 /// Bytes that begin on a cache line.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     lines: Vec<Line>,
     len: usize,
 }
 
 impl Lines {
     /// `len` times `byte`.
-    pub(super) fn new(len: usize, byte: u8) -> Self {
+    pub(crate) fn new(len: usize, byte: u8) -> Self {
         Lines { lines: vec![Line([byte; LINE]); len.div_ceil(LINE)], len }
     }
 
     /// The bytes.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: a `Line` is 64 initialised bytes without padding, and there are lines for `len` bytes.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast::<u8>(), self.len) }
     }
 
     /// The bytes, to be written.
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast::<u8>(), self.len) }
     }

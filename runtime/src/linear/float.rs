@@ -75,6 +75,28 @@ impl Float {
         quant::float::decode(self.kind, self.bytes_of(rows), out)
     }
 
+    /// Hands on some rows as floats, `[rows, k]`; they are decoded by this thread.
+    ///
+    /// # Errors
+    /// Never, for a matrix that [`Float::new`] has accepted.
+    pub(super) fn with_rows<T>(&self, rows: Range<usize>, take: impl FnOnce(&[f32]) -> T) -> Result<T, quant::Error> {
+        SCRATCH.with_borrow_mut(|Scratch { weights, .. }| {
+            grow(weights, rows.len() * self.k);
+            let weights = &mut weights[..rows.len() * self.k];
+            self.decode(rows, weights)?;
+            Ok(take(weights))
+        })
+    }
+
+    /// The products of one row of activations with some rows of the matrix: to the last bit what a product with the whole
+    /// matrix gives them.
+    ///
+    /// # Errors
+    /// Never, for a matrix that [`Float::new`] has accepted.
+    pub fn products(&self, rows: Range<usize>, x: &[f32], y: &mut [f32]) -> Result<(), quant::Error> {
+        quant::float::multiply(self.kind, self.bytes_of(rows), x, y)
+    }
+
     /// y[m, n] = x[m, k] · Wᵀ for the outputs in `rows`, which the caller alone writes; they start at a multiple of
     /// [`Float::BLOCK`]. Nothing is allocated once this thread has met the largest matrix.
     ///
@@ -147,7 +169,7 @@ fn multiply(x: &[f32], w: &[f32], k: usize, out: &mut [f32]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::gguf::{File, Header, Writer};
 
@@ -155,15 +177,20 @@ mod tests {
         (0..elements).map(|i| (i as f32 * step).sin()).collect()
     }
 
-    fn matrix(n: usize, k: usize) -> (Float, Vec<f32>) {
-        let weights = wave(n * k, 0.61);
+    /// A matrix of these weights.
+    pub(crate) fn of_f32(n: usize, k: usize, weights: &[f32]) -> Float {
         let mut header = Header::new();
         header.tensor("w", &[k as u64, n as u64], Kind::F32).unwrap();
         let mut writer = Writer::new(Vec::new(), header).unwrap();
         let bytes: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
         writer.write_tensor("w", &bytes).unwrap();
         let file = File::from_bytes("test", writer.finish().unwrap()).unwrap();
-        (Float::new(Kind::F32, n, k, file.data(file.tensor("w").unwrap())).unwrap(), weights)
+        Float::new(Kind::F32, n, k, file.data(file.tensor("w").unwrap())).unwrap()
+    }
+
+    fn matrix(n: usize, k: usize) -> (Float, Vec<f32>) {
+        let weights = wave(n * k, 0.61);
+        (of_f32(n, k, &weights), weights)
     }
 
     fn product(float: &Float, x: &[f32], cuts: &[usize]) -> Vec<f32> {

@@ -1,11 +1,13 @@
 //! Linear layers: y\[m,n\] = x\[m,k\] · W\[n,k\]ᵀ, several matrices to a fork.
 
 mod activations;
-mod float;
+mod coarse;
+pub(crate) mod float;
 mod scratch;
 mod ternary;
 
 pub use activations::{Activations, NotFinite};
+pub use coarse::{Coarse, Estimate, Query};
 pub use float::Float;
 pub use ternary::Ternary;
 

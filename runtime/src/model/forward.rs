@@ -22,10 +22,12 @@ use crate::linear::{self, Activations, LinearError};
 use crate::model::attention::Attention;
 use crate::model::config::Config;
 use crate::model::experts::Mixture;
+use crate::model::head::{Head, HeadUse, Shortlist};
 use crate::model::kv::KvCache;
 use crate::model::norm::{rms_norm, rms_norm_heads, rms_norm_in_place, rms_norm_twice};
 use crate::model::rope::{Ropes, Turn};
 use crate::model::weights::{FeedForward, Gated, Layer, Projection, Reach, Weights};
+use crate::sample::{Demand, Scores};
 use crate::threads::{Parts, Pool};
 use crate::vector::{add, all_finite, scale, squeeze};
 
@@ -67,6 +69,9 @@ pub struct Forward {
     mixture: Mixture,
     /// `[LOGIT_ROWS, vocab]`
     logits: Vec<f32>,
+    shortlist: Shortlist,
+    /// What was decided last is in the shortlist.
+    is_shortlisted: bool,
 }
 
 impl Forward {
@@ -93,6 +98,8 @@ impl Forward {
                 .as_ref()
                 .map_or_else(Mixture::default, |experts| Mixture::new(experts, config.embedding, batch)),
             logits: vec![0f32; if config.pooling.is_none() { batch.min(LOGIT_ROWS) * config.vocab } else { 0 }],
+            shortlist: Shortlist::default(),
+            is_shortlisted: false,
         }
     }
 
@@ -285,9 +292,15 @@ impl Forward {
         weights: &Weights,
         rows: Range<usize>,
     ) -> Result<(), ForwardError> {
-        let Some(head) = &weights.head else { return Ok(()) };
-        let count = rows.len();
         self.states(pool, config, weights, rows)?;
+        self.score_states(pool, config, weights)
+    }
+
+    /// The logits of the states in `x`.
+    fn score_states(&mut self, pool: &Pool, config: &Config, weights: &Weights) -> Result<(), ForwardError> {
+        let Some(Head { projection: head, .. }) = &weights.head else { return Ok(()) };
+        let count = self.x.m();
+        self.shortlist.count_full(count);
         let logits = &mut self.logits[..count * config.vocab];
         project(pool, &mut self.x, [(head, &mut *logits)])?;
         if let Some(factor) = config.scales.logits {
@@ -298,6 +311,38 @@ impl Forward {
             squeeze(logits, cap);
         }
         Ok(())
+    }
+
+    /// Computes of the logits of such tokens what a demand asks for: see [`Forward::scores`].
+    ///
+    /// # Errors
+    /// Logits that are not finite.
+    pub fn decide(
+        &mut self,
+        pool: &Pool,
+        config: &Config,
+        weights: &Weights,
+        rows: Range<usize>,
+        demand: Demand<'_>,
+    ) -> Result<(), ForwardError> {
+        let Some(head) = &weights.head else { return Ok(()) };
+        self.states(pool, config, weights, rows)?;
+        self.is_shortlisted = self.shortlist.decide(pool, head, &config.scales, self.x.rows(), demand)?;
+        if self.is_shortlisted { Ok(()) } else { self.score_states(pool, config, weights) }
+    }
+
+    /// What the demand that was decided last asks for, of one of its tokens.
+    pub fn scores(&self, vocab: usize, token: usize) -> Scores<'_> {
+        if self.is_shortlisted {
+            self.shortlist.scores(token)
+        } else {
+            Scores::all(&self.logits[token * vocab..][..vocab])
+        }
+    }
+
+    /// How often which part of the head was computed.
+    pub fn head_use(&self) -> HeadUse {
+        self.shortlist.use_of()
     }
 
     /// The logits last computed, `[rows, vocab]`; what follows them is unspecified.

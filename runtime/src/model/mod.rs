@@ -6,6 +6,7 @@ pub mod config;
 pub mod embedding;
 pub mod experts;
 pub mod forward;
+pub mod head;
 pub mod kv;
 pub mod norm;
 pub mod rope;
@@ -23,8 +24,9 @@ use crate::threads::Pool;
 
 pub use config::{Config, ConfigError, Pooling, UnknownPooling};
 pub use forward::ForwardError;
+pub use head::{HeadMode, HeadUse};
 pub use kv::{KvShape, KvType};
-pub use session::{Session, SessionError, SessionOptions};
+pub use session::{Predictions, Session, SessionError, SessionOptions};
 pub use weights::{Weights, WeightsError};
 
 /// A model that is ready to run.
@@ -34,6 +36,13 @@ pub struct Model {
     config: Config,
     weights: Weights,
     pool: Pool,
+}
+
+/// How a model is to be loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// How the head is computed.
+    pub head: HeadMode,
 }
 
 /// A model that cannot be loaded.
@@ -62,10 +71,24 @@ impl Model {
         pool: Pool,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Model, Error> {
+        Model::load_with(file, selection, pool, LoadOptions::default(), progress)
+    }
+
+    /// The same, with choices of the caller's.
+    ///
+    /// # Errors
+    /// Those of [`Model::load`].
+    pub fn load_with(
+        file: &gguf::File,
+        selection: &Selection,
+        pool: Pool,
+        options: LoadOptions,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Model, Error> {
         file.check_model()?;
         file.check_filled()?;
         let config = Config::read(file)?;
-        let weights = Weights::load(file, &config, selection, &pool, progress)?;
+        let weights = Weights::load(file, &config, selection, &pool, options, progress)?;
         Ok(Model { path: file.path().into(), config, weights, pool })
     }
 

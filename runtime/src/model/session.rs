@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use crate::model::Model;
 use crate::model::config::Pooling;
 use crate::model::forward::{Forward, ForwardError, LOGIT_ROWS};
+use crate::model::head::HeadUse;
 use crate::model::kv::{KvCache, KvType};
+use crate::sample::{Demand, Scores};
 
 /// Tokens taken through the layers together: enough to make matrix products of them, few enough to stay in cache.
 pub const BATCH: usize = 512;
@@ -90,6 +92,12 @@ pub enum SessionError {
         more: usize,
         /// Room.
         context: usize,
+    },
+    /// More tokens than are scored together.
+    #[error("{tokens} tokens are more than are scored together; feed {LOGIT_ROWS} at most")]
+    Pass {
+        /// Tokens to feed.
+        tokens: usize,
     },
     /// The forward pass failed.
     #[error(
@@ -200,6 +208,50 @@ impl<'m> Session<'m> {
     }
 
     fn advance(&mut self, tokens: &[u32]) -> Result<(), SessionError> {
+        let last = self.advance_layers(tokens)?;
+        self.score(last..last + 1, self.position - 1)
+    }
+
+    /// Feeds tokens and returns of the logits of the last one those that `demand` asks for, be it
+    /// [a sampler's](crate::sample::Sampler::demand): to choose by them is to choose by all, and mostly takes less time.
+    ///
+    /// # Errors
+    /// Those of [`Session::feed`]. The session then is as it was before.
+    pub fn predict(&mut self, tokens: &[u32], demand: Demand<'_>) -> Result<Scores<'_>, SessionError> {
+        let start = self.position;
+        let decided = self.advance_layers(tokens).and_then(|last| self.decide(last..last + 1, demand));
+        if let Err(error) = decided {
+            self.rewind(start);
+            return Err(error);
+        }
+        Ok(self.forward.scores(self.model.config().vocab, 0))
+    }
+
+    /// Feeds up to [`LOGIT_ROWS`] tokens, and returns what `demand` asks for of every one of them: see
+    /// [`Predictions::scores`].
+    ///
+    /// # Errors
+    /// Those of [`Session::feed`], and more tokens than that. The session then is as it was before.
+    pub fn predict_each(&mut self, tokens: &[u32], demand: Demand<'_>) -> Result<Predictions<'_>, SessionError> {
+        if tokens.len() > LOGIT_ROWS {
+            return Err(SessionError::Pass { tokens: tokens.len() });
+        }
+        let start = self.position;
+        let decided = self.advance_layers(tokens).and_then(|_| self.decide(0..tokens.len(), demand));
+        if let Err(error) = decided {
+            self.rewind(start);
+            return Err(error);
+        }
+        Ok(Predictions { forward: &self.forward, vocab: self.model.config().vocab, tokens: tokens.len() })
+    }
+
+    /// How often which part of the head was computed.
+    pub fn head_use(&self) -> HeadUse {
+        self.forward.head_use()
+    }
+
+    /// Takes tokens through the layers; returns the number of the last one in its batch.
+    fn advance_layers(&mut self, tokens: &[u32]) -> Result<usize, SessionError> {
         self.check_head()?;
         self.check(tokens)?;
         let mut last = 0;
@@ -207,7 +259,15 @@ impl<'m> Session<'m> {
             self.take(batch)?;
             last = batch.len() - 1;
         }
-        self.score(last..last + 1, self.position - 1)
+        Ok(last)
+    }
+
+    /// Computes what a demand asks for of the logits of some tokens of the last batch.
+    fn decide(&mut self, rows: Range<usize>, demand: Demand<'_>) -> Result<(), SessionError> {
+        let (model, to) = (self.model, self.position - 1);
+        let from = to + 1 - rows.len();
+        let decided = self.forward.decide(model.pool(), model.config(), model.weights(), rows, demand);
+        decided.map_err(|source| SessionError::Forward { from, to, source })
     }
 
     /// Feeds tokens and hands `each` the logits `[vocab]` of every token from number `from` on, in order, with the
@@ -347,6 +407,21 @@ impl<'m> Session<'m> {
         taken.map_err(|source| SessionError::Forward { from: *from, to, source })?;
         *from += batch.len();
         Ok(())
+    }
+}
+
+/// What was asked for of the logits of some tokens.
+#[derive(Debug)]
+pub struct Predictions<'a> {
+    forward: &'a Forward,
+    vocab: usize,
+    tokens: usize,
+}
+
+impl Predictions<'_> {
+    /// What was asked for of the logits of one of the tokens, counted from the first that was fed; `None` behind the last.
+    pub fn scores(&self, token: usize) -> Option<Scores<'_>> {
+        (token < self.tokens).then(|| self.forward.scores(self.vocab, token))
     }
 }
 

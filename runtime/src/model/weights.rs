@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::gguf;
 use crate::kernels::Selection;
 use crate::linear::{Float, Linear, LinearError, Ternary};
+use crate::model::LoadOptions;
 use crate::model::activation::Activation;
 use crate::model::config::{Config, Experts};
 use crate::model::embedding::{Embedding, TernaryTable};
+use crate::model::head::{Head, HeadMode};
 use crate::model::rope::{Rope, RopeConfig, Ropes, Scaling};
 use crate::quant::{self, Scales, Trits};
 use crate::threads::Pool;
@@ -132,7 +134,7 @@ pub struct Weights {
     /// `[embedding]`
     pub output_norm: Vec<f32>,
     /// Row to logits, the embedding's own matrix where the model ties them; `None` in a model of embeddings.
-    pub head: Option<Projection>,
+    pub head: Option<Head>,
     /// Position to rotation.
     ropes: Ropes,
     /// The rotations of longer contexts than so many tokens, where they differ.
@@ -145,7 +147,7 @@ impl Weights {
         let of_layers = self.layers.iter().flat_map(|Layer { q, k, v, output, feed_forward, .. }| {
             [q, k, v, output].map(|projection| &projection.linear).into_iter().chain(feed_forward.linears())
         });
-        let head = self.head.iter().map(|head| &head.linear);
+        let head = self.head.iter().map(|head| &head.projection.linear);
         of_layers.chain(head).filter_map(|linear| match linear {
             Linear::Ternary(ternary) => Some(ternary),
             Linear::Float(_) => None,
@@ -387,6 +389,7 @@ impl Weights {
         config: &Config,
         selection: &Selection,
         pool: &Pool,
+        options: LoadOptions,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Weights, WeightsError> {
         let places = places(config);
@@ -413,7 +416,11 @@ impl Weights {
                 ready.insert(place.name.as_str(), made?);
             }
         }
-        loader.assemble(config, &mut Ready { loader: &loader, matrices: ready }, head)
+        let mut weights = loader.assemble(config, &mut Ready { loader: &loader, matrices: ready }, head)?;
+        if let Some(head) = weights.head.as_mut().filter(|_| options.head == HeadMode::TwoStage) {
+            head.copy(pool, &config.scales).map_err(loader.decode_error(if tied { EMBEDDING } else { HEAD }))?;
+        }
+        Ok(weights)
     }
 }
 
@@ -590,7 +597,7 @@ impl Loader<'_> {
         let layers = layers.collect::<Result<_, WeightsError>>()?;
         let head = head.map(|name| {
             let bias = self.opt_vector(HEAD_BIAS)?;
-            Ok::<_, WeightsError>(Projection { bias, ..Projection::plain(ready.matrix(name)?) })
+            Ok::<_, WeightsError>(Head::new(Projection { bias, ..Projection::plain(ready.matrix(name)?) }))
         });
         let (ropes, long) = self.ropes(config)?;
         Ok(Weights {

@@ -25,6 +25,12 @@ pub enum Error {
         /// Its logit.
         value: f32,
     },
+    /// Logits of too few tokens.
+    #[error("the logits of {logits} tokens do not decide the choice; ask for those that the sampler demands")]
+    Undecided {
+        /// How many logits there are.
+        logits: usize,
+    },
     /// Every logit is −∞.
     #[error("all {count} tokens are forbidden: every logit is -inf")]
     Forbidden {

@@ -8,6 +8,7 @@
 //! `rand` reserves the right to change what its generators and distributions return between versions. The same logits
 //! and the same seed so give the same tokens, on every machine and after every upgrade.
 
+mod demand;
 mod error;
 mod peak;
 
@@ -17,6 +18,8 @@ use std::collections::VecDeque;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+pub(crate) use demand::Met;
+pub use demand::{Demand, Scores};
 pub use error::Error;
 use peak::peak;
 
@@ -119,7 +122,7 @@ impl Sampler {
 
     /// Tells the repetition penalty that `id` is now part of the text: the prompt's tokens as well as chosen ones.
     pub fn accept(&mut self, id: u32) {
-        if self.options.repeat_last == 0 || self.options.repeat_penalty == 1.0 {
+        if !self.is_penalising() {
             return;
         }
         if self.recent.len() == self.options.repeat_last {
@@ -128,32 +131,59 @@ impl Sampler {
         self.recent.push_back(id);
     }
 
-    /// The next token's id, an index into `logits`, of which there is one for each token of the vocabulary. A logit of −∞
-    /// forbids its token; NaN and +∞ are errors, as are logits that forbid every token. The choice is not accepted by
-    /// itself: see [`Sampler::accept`].
-    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, Error> {
+    /// Which logits decide the next choice, if the tokens `ahead` are accepted before it.
+    ///
+    /// The order of the filters makes it so: the penalty changes the logits of known tokens alone, so that the k likeliest
+    /// after it are among them and the k likeliest others before; top-p and min-p then look at what top-k left.
+    pub fn demand(&mut self, ahead: &[u32]) -> Demand<'_> {
+        self.distinct.clear();
+        if self.is_penalising() {
+            self.distinct.extend(self.recent.iter().chain(ahead));
+            self.distinct.sort_unstable();
+            self.distinct.dedup();
+        }
+        let SamplerOptions { temperature, top_k, top_p, min_p, .. } = self.options;
+        let also = &self.distinct[..];
+        if temperature == 0.0 {
+            Demand::Top { count: 1 + also.len(), also }
+        } else if top_k > 0 {
+            Demand::Top { count: top_k.saturating_add(also.len()), also }
+        } else if top_p >= 1.0 && min_p > 0.0 && also.is_empty() {
+            // What is kept is at most this far from the best, rounded up.
+            Demand::Near { margin: (-f64::from(min_p).ln() * (1.0 + 1e-6)) as f32 + 1e-6 }
+        } else {
+            Demand::All
+        }
+    }
+
+    fn is_penalising(&self) -> bool {
+        self.options.repeat_last > 0 && self.options.repeat_penalty != 1.0
+    }
+
+    /// The next token's id, given the logits of all tokens of the vocabulary, or of those that [`Sampler::demand`] asks for:
+    /// the choice is the same. A logit of −∞ forbids its token; NaN and +∞ are errors, as are logits that forbid every token,
+    /// or do not decide the choice. The choice is not accepted by itself: see [`Sampler::accept`].
+    pub fn sample<'a>(&mut self, scores: impl Into<Scores<'a>>) -> Result<u32, Error> {
+        let scores = scores.into();
+        scores.check(self.demand(&[]))?;
         if self.recent.is_empty() {
-            return self.choose(logits);
+            return self.choose(scores.logits(), scores);
         }
         let mut penalised = std::mem::take(&mut self.penalised);
         penalised.clear();
-        penalised.extend_from_slice(logits);
-        self.penalise(&mut penalised);
-        let chosen = self.choose(&penalised);
+        penalised.extend_from_slice(scores.logits());
+        self.penalise(&mut penalised, scores);
+        let chosen = self.choose(&penalised, scores);
         self.penalised = penalised;
         chosen
     }
 
-    /// Once for each token accepted lately, however often it was (Keskar et al. 2019, arXiv:1909.05858, §4.1, with
+    /// Once for each of the `distinct` tokens accepted lately, however often it was (Keskar et al. 2019, arXiv:1909.05858, §4.1, with
     /// negative logits multiplied, so that a penalty never favours).
-    fn penalise(&mut self, logits: &mut [f32]) {
-        self.distinct.clear();
-        self.distinct.extend(&self.recent);
-        self.distinct.sort_unstable();
-        self.distinct.dedup();
+    fn penalise(&self, logits: &mut [f32], scores: Scores<'_>) {
         for &id in &self.distinct {
             // A token accepted from another vocabulary has no logit here.
-            if let Some(logit) = logits.get_mut(id as usize) {
+            if let Some(logit) = scores.index(id).and_then(|index| logits.get_mut(index)) {
                 *logit = if *logit > 0.0 {
                     *logit / self.options.repeat_penalty
                 } else {
@@ -163,14 +193,15 @@ impl Sampler {
         }
     }
 
-    fn choose(&mut self, logits: &[f32]) -> Result<u32, Error> {
-        let best = peak(logits)?;
+    /// Chooses by `logits`, those of the tokens that `scores` are for.
+    fn choose(&mut self, logits: &[f32], scores: Scores<'_>) -> Result<u32, Error> {
+        let best = peak(logits, scores)?;
         if self.options.temperature == 0.0 {
             return Ok(best.id);
         }
         self.candidates.clear();
-        let possible = logits.iter().zip(0..).filter(|(logit, _)| **logit > f32::NEG_INFINITY);
-        self.candidates.extend(possible.map(|(&logit, id)| Candidate { logit, id }));
+        let possible = logits.iter().enumerate().filter(|(_, logit)| **logit > f32::NEG_INFINITY);
+        self.candidates.extend(possible.map(|(index, &logit)| Candidate { logit, id: scores.id(index) }));
         self.keep_top_k();
         self.keep_top_p(best.logit);
         self.keep_min_p(best.logit);
@@ -179,7 +210,7 @@ impl Sampler {
 
     fn keep_top_k(&mut self) {
         let k = self.options.top_k;
-        if k == 0 || k >= self.candidates.len() {
+        if k == 0 || k > self.candidates.len() {
             return;
         }
         self.candidates.select_nth_unstable_by(k - 1, Candidate::order);

@@ -1,4 +1,4 @@
-use super::{Candidate, Error};
+use super::{Candidate, Error, Scores};
 
 /// Logits looked at before the best so far is updated: small enough to be found again in the first-level cache.
 const BLOCK: usize = 1024;
@@ -6,7 +6,7 @@ const BLOCK: usize = 1024;
 const LANES: usize = 16;
 
 /// The largest logit, the lowest id among equals; NaN, +∞ and nothing but −∞ are errors.
-pub(super) fn peak(logits: &[f32]) -> Result<Candidate, Error> {
+pub(super) fn peak(logits: &[f32], scores: Scores<'_>) -> Result<Candidate, Error> {
     if logits.is_empty() {
         return Err(Error::Empty);
     }
@@ -15,7 +15,7 @@ pub(super) fn peak(logits: &[f32]) -> Result<Candidate, Error> {
     for (index, values) in logits.chunks(BLOCK).enumerate() {
         let (largest, nan) = largest(values);
         if nan || largest == f32::INFINITY {
-            return Err(broken(logits));
+            return Err(broken(logits, scores));
         }
         if largest > best {
             (best, block) = (largest, index);
@@ -23,7 +23,7 @@ pub(super) fn peak(logits: &[f32]) -> Result<Candidate, Error> {
     }
     let start = block * BLOCK;
     match logits[start..].iter().position(|&logit| logit == best) {
-        Some(offset) if best > f32::NEG_INFINITY => Ok(Candidate { logit: best, id: (start + offset) as u32 }),
+        Some(offset) if best > f32::NEG_INFINITY => Ok(Candidate { logit: best, id: scores.id(start + offset) }),
         _ => Err(Error::Forbidden { count: logits.len() }),
     }
 }
@@ -48,7 +48,7 @@ fn largest(values: &[f32]) -> (f32, bool) {
     (maxima.into_iter().fold(f32::NEG_INFINITY, f32::max), nans.contains(&true))
 }
 
-fn broken(logits: &[f32]) -> Error {
-    let bad = logits.iter().zip(0..).find(|(logit, _)| logit.is_nan() || **logit == f32::INFINITY);
-    bad.map_or(Error::Empty, |(&value, id)| Error::Logit { id, value })
+fn broken(logits: &[f32], scores: Scores<'_>) -> Error {
+    let bad = logits.iter().enumerate().find(|(_, logit)| logit.is_nan() || **logit == f32::INFINITY);
+    bad.map_or(Error::Empty, |(index, &value)| Error::Logit { id: scores.id(index), value })
 }

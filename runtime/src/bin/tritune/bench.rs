@@ -8,11 +8,12 @@ use clap::ValueEnum;
 use serde::Serialize;
 use tritune::gguf::{File, Kind};
 use tritune::model::{KvType, Model, Session, SessionOptions};
+use tritune::sample::Demand;
 use tritune::threads;
 use tritune_tuning::machine::Machine;
 use tritune_tuning::results::Results;
 
-use crate::engine::{Engine, ModelFile};
+use crate::engine::{Engine, ModelFile, tell_head};
 
 /// Measure tokens per second, as llama-bench does
 #[derive(clap::Args)]
@@ -82,6 +83,9 @@ enum Test {
     Generation(usize),
 }
 
+/// What greedy decoding looks at.
+const LIKELIEST: Demand<'_> = Demand::Top { count: 1, also: &[] };
+
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
         let prompts = self.prompts.iter().filter(|n| **n > 0).map(|&n| Test::Prompt(n));
@@ -131,7 +135,7 @@ impl Bench {
                 Test::Prompt(_) => drop(session.feed(&ids)?),
                 Test::Generation(_) => {
                     for id in &ids {
-                        session.feed(std::slice::from_ref(id))?;
+                        session.predict(std::slice::from_ref(id), LIKELIEST)?;
                     }
                 }
             }
@@ -139,6 +143,7 @@ impl Bench {
                 samples_ns.push(start.elapsed().as_nanos() as u64);
             }
         }
+        tell_head(session.head_use());
         let samples_ts: Vec<f64> = samples_ns.iter().map(|&ns| tokens as f64 * 1e9 / ns as f64).collect();
         let (avg_ns, stddev_ns) = mean_and_deviation(&samples_ns.iter().map(|&ns| ns as f64).collect::<Vec<_>>());
         let (avg_ts, stddev_ts) = mean_and_deviation(&samples_ts);

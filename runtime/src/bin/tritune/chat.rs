@@ -12,7 +12,7 @@ use tritune::model::{KvType, Model, Session, SessionOptions};
 use tritune::sample::Sampler;
 use tritune::tokenizer::Tokenizer;
 
-use crate::engine::{Engine, ModelFile, Threads, warn_beyond};
+use crate::engine::{Engine, ModelFile, Threads, tell_head, warn_beyond};
 use crate::generate::{Generator, Sampling, Speed};
 
 /// Talk with a model in the format that it was trained on; what it says, and nothing else, goes to stdout
@@ -106,6 +106,7 @@ impl Chat {
             None => machine.listen(&mut talk)?,
         }
         machine.speed.tell(model.pool().threads());
+        tell_head(machine.session.head_use());
         Ok(())
     }
 }

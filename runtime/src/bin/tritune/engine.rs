@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use tritune::gguf::{File, I2sLayout, ReadOptions};
 use tritune::kernels::{Force, Selection};
-use tritune::model::Model;
+use tritune::model::{HeadMode, HeadUse, LoadOptions, Model};
 use tritune::threads::{self, Pool};
 
 use crate::probe;
@@ -96,6 +96,26 @@ pub(crate) struct Engine {
     /// Where to run
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
+    /// How the head is computed; the results are the same. two-stage: an int8 copy of a head of floats tells which tokens
+    /// matter, and exact logits are computed of those alone; full: of all, which saves the copy's memory
+    #[arg(long, value_enum, default_value_t = Head::TwoStage)]
+    head: Head,
+}
+
+/// How the head is computed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Head {
+    TwoStage,
+    Full,
+}
+
+impl From<Head> for HeadMode {
+    fn from(head: Head) -> Self {
+        match head {
+            Head::TwoStage => HeadMode::TwoStage,
+            Head::Full => HeadMode::Full,
+        }
+    }
 }
 
 impl Engine {
@@ -112,7 +132,8 @@ impl Engine {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         };
-        let model = Model::load(file, &selection, pool, &progress)?;
+        let options = LoadOptions { head: self.head.into() };
+        let model = Model::load_with(file, &selection, pool, options, &progress)?;
         bar.finish_and_clear();
         eprintln!("loaded {} in {:.2} s", file.path().display(), start.elapsed().as_secs_f64());
         tell_choices(&model);
@@ -135,6 +156,14 @@ fn tell_choices(model: &Model) {
     }
     for note in notes {
         eprintln!("warning: passed over: {note}");
+    }
+}
+
+/// Says how often the head was computed in part, where it was.
+pub(crate) fn tell_head(HeadUse { shortlists, rows, undecided, full }: HeadUse) {
+    if shortlists + undecided > 0 {
+        let rows = rows as f64 / shortlists.max(1) as f64;
+        eprintln!("head: {shortlists} tokens by a shortlist of {rows:.0} rows, {full} by all ({undecided} undecided)");
     }
 }
 

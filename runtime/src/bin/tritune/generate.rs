@@ -98,14 +98,14 @@ impl Generator<'_, '_> {
         let start = Instant::now();
         let mut generated = Generated::default();
         let fresh = &prompt[from..];
-        let mut logits = self.session.feed(fresh)?;
+        fresh.iter().for_each(|&id| self.sampler.accept(id));
+        let mut scores = self.session.predict(fresh, self.sampler.demand(&[]))?;
         generated.speed = Speed { prompt: fresh.len(), prompted: start.elapsed(), ..Speed::default() };
         let start = Instant::now();
-        fresh.iter().for_each(|&id| self.sampler.accept(id));
         let mut stream = self.tokenizer.stream_after(prompt)?;
         // The first token comes out of the prompt's own pass, every other costs one of its own.
         for number in 1..=tokens {
-            let id = self.sampler.sample(logits)?;
+            let id = self.sampler.sample(scores)?;
             if self.tokenizer.end_tokens().contains(&id) {
                 break;
             }
@@ -120,7 +120,7 @@ impl Generator<'_, '_> {
             if generated.full {
                 break;
             }
-            logits = self.session.feed(&[id])?;
+            scores = self.session.predict(&[id], self.sampler.demand(&[]))?;
             generated.fed.push(id);
         }
         let text = stream.finish();

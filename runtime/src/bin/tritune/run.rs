@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use tritune::model::{KvType, Session, SessionOptions};
 use tritune::tokenizer::{Special, Tokenizer};
 
-use crate::engine::{Engine, ModelFile, Threads, warn_beyond};
+use crate::engine::{Engine, ModelFile, Threads, tell_head, warn_beyond};
 use crate::generate::{Generator, Sampling};
 
 /// Complete a text; what is generated, and nothing else, goes to stdout
@@ -55,6 +55,7 @@ impl Run {
             eprintln!("stopped: the context of {context} tokens is full");
         }
         generated.speed.tell(model.pool().threads());
+        tell_head(session.head_use());
         Ok(())
     }
 }

@@ -1,0 +1,372 @@
+//! An int8 copy of a float matrix, with a bound on how far its products can be from the exact ones: half the bytes to
+//! read of a matrix of half-precision floats, and enough to tell which few of its products matter.
+//!
+//! # The bound
+//!
+//! A row w is copied as s·q, q within ±127, and leaves the error e = w − s·q. A query x is rounded to t·u, u within
+//! ±[`QUERY_MAX`], and leaves δ, with |δᵢ| ≤ t/2. Then
+//!
+//! ```text
+//! w·x − (s·q)·(t·u) = e·x + (s·q)·δ
+//! |e·x + (s·q)·δ| ≤ ‖e‖·‖x‖ + ‖s·q‖·‖δ‖                              (Cauchy and Schwarz)
+//! ‖s·q‖ ≤ ‖w‖ + ‖e‖,   ‖δ‖ ≤ √k·t/2,   t = max|xᵢ| / QUERY_MAX ≤ ‖x‖ / QUERY_MAX
+//! ```
+//!
+//! so that the distance is at most ‖x‖ times a number of the row's own. What is called exact is itself a sum of f32
+//! products, in error by at most γ·‖w‖·‖x‖, where γ = d·2⁻²⁴ / (1 − d·2⁻²⁴) for a sum in which no term takes part in more than
+//! d roundings (Higham, Accuracy and Stability of Numerical Algorithms, §3.1). Integers are summed exactly; the few roundings
+//! that remain, of scales, of ‖x‖ and of the bound itself, are covered by [`SLACK`]·(‖w‖ + ‖e‖).
+
+use std::ops::Range;
+
+use multiversion::multiversion;
+
+use super::Float;
+use crate::kernels::Lines;
+use crate::prefetch;
+use crate::quant;
+use crate::threads::{Parts, Pool};
+
+/// Columns whose products are summed in 32 bits.
+const RUN: usize = 1024;
+
+/// Columns between requests for memory further on.
+const STRETCH: usize = 256;
+
+/// The largest magnitude of a query's codes: RUN · 127 · QUERY_MAX < 2³¹.
+const QUERY_MAX: i16 = 16383;
+
+const _: () = assert!((RUN as i64) * 127 * (QUERY_MAX as i64) < 1 << 31);
+
+/// Covers roundings to f32 that are relative to ‖w‖·‖x‖: a few units of 2⁻²⁴.
+const SLACK: f64 = 1.0 / (1 << 19) as f64;
+
+/// Norms are summed in f32 over [`LANES`] lanes: in error by less than this, relatively, for rows of up to [`MAX_K`].
+const NORM_ERROR: f64 = 1e-3;
+
+/// Longer rows are not copied: their norms would be in doubt.
+const MAX_K: usize = 1 << 17;
+
+/// Weights and activations whose squares, or whose products, might overflow are not dealt with.
+const LARGEST: f32 = 1e15;
+
+/// Numbers below 10⁻¹⁹ have squares that f32 loses, digit by digit or wholly: taken for this much.
+const VANISHING: f64 = 1e-18;
+
+/// Shorter queries are not dealt with, but for 0: their products might vanish.
+const SHORTEST: f64 = 1e-15;
+
+/// Partial sums of norms.
+const LANES: usize = 16;
+
+/// An int8 copy of a matrix `[n, k]` of floats.
+#[derive(Debug)]
+pub struct Coarse {
+    n: usize,
+    k: usize,
+    /// `[n, k]`
+    codes: Lines,
+    /// What one step of a row's codes is worth: `[n]`.
+    scales: Vec<f32>,
+    /// How far a row's products are from the exact ones, at most, for a query of length 1: `[n]`.
+    errors: Vec<f32>,
+}
+
+/// A row of activations, as coarse matrices are multiplied with it.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    codes: Vec<i16>,
+    step: f64,
+    norm: f32,
+}
+
+/// A product with one row of a [`Coarse`] matrix: the exact one is within `error` of `value`.
+#[derive(Clone, Copy, Debug)]
+pub struct Estimate {
+    /// The product of the copies.
+    pub value: f32,
+    /// The bound.
+    pub error: f32,
+}
+
+impl Coarse {
+    /// Rows that are copied, or multiplied, at a time.
+    pub const PIECE: usize = Float::BLOCK;
+
+    /// Copies a matrix, spread over the pool; `None` where no bound can be given: for rows that are not finite, hold
+    /// numbers beyond 10¹⁵, or are longer than 2¹⁷.
+    ///
+    /// # Errors
+    /// Never, for a matrix that [`Float::new`] has accepted.
+    pub fn new(float: &Float, pool: &Pool) -> Result<Option<Self>, quant::Error> {
+        let (n, k) = (float.n(), float.k());
+        if k > MAX_K {
+            return Ok(None);
+        }
+        let (mut codes, mut scales, mut errors) = (Lines::new(n * k, 0), vec![0f32; n], vec![0f32; n]);
+        let failures = std::sync::Mutex::new(None);
+        {
+            let (codes, scales) = (Parts::new(codes.bytes_mut()), Parts::new(&mut scales));
+            let errors = Parts::new(&mut errors);
+            pool.for_each(n.div_ceil(Self::PIECE), |_, piece| {
+                let rows = piece * Self::PIECE..((piece + 1) * Self::PIECE).min(n);
+                // SAFETY: pieces do not overlap, and each is one item.
+                let (codes, scales, errors) = unsafe {
+                    (codes.part(rows.start * k..rows.end * k), scales.part(rows.clone()), errors.part(rows.clone()))
+                };
+                let copied = float.with_rows(rows, |weights| {
+                    let rows = weights.chunks_exact(k).zip(codes.chunks_exact_mut(k));
+                    rows.zip(scales).zip(errors).all(|(((weights, codes), scale), error)| {
+                        let Some(copy) = copy_row(weights, codes) else { return false };
+                        (*scale, *error) = (copy.scale, copy.bound(k));
+                        true
+                    })
+                });
+                if !matches!(copied, Ok(true)) {
+                    *failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(copied);
+                }
+            });
+        }
+        match failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            None => Ok(Some(Coarse { n, k, codes, scales, errors })),
+            Some(Ok(_)) => Ok(None),
+            Some(Err(error)) => Err(error),
+        }
+    }
+
+    /// Rows: outputs.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Elements of a row: inputs.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Bytes of codes, scales and bounds.
+    pub fn bytes(&self) -> usize {
+        self.codes.bytes().len() + (self.scales.len() + self.errors.len()) * size_of::<f32>()
+    }
+
+    /// The products of a query of k elements with some rows.
+    pub fn estimates(&self, query: &Query, rows: Range<usize>) -> impl Iterator<Item = Estimate> {
+        let codes = self.codes.bytes()[rows.start * self.k..rows.end * self.k].chunks_exact(self.k);
+        let scales = self.scales[rows.clone()].iter().zip(&self.errors[rows]);
+        codes.zip(scales).map(|(codes, (&scale, &error))| {
+            let value = products(codes, &query.codes) as f64 * (f64::from(scale) * query.step);
+            Estimate { value: value as f32, error: error * query.norm }
+        })
+    }
+}
+
+impl Estimate {
+    /// The exact product is not below this.
+    pub fn lower(self) -> f32 {
+        self.value - self.error
+    }
+
+    /// The exact product is not above this.
+    pub fn upper(self) -> f32 {
+        self.value + self.error
+    }
+}
+
+impl Query {
+    /// Takes a row of activations; `false` where it is not finite, or too large for the bound to hold.
+    #[must_use]
+    pub fn set(&mut self, x: &[f32]) -> bool {
+        let largest = x.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+        let norm = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+        // A NaN is passed over by `max`, but not by the sum.
+        if norm.is_nan() || norm > f64::from(LARGEST) || (norm > 0.0 && norm < SHORTEST) {
+            return false;
+        }
+        self.step = f64::from(largest) / f64::from(QUERY_MAX);
+        let factor = if largest > 0.0 { f64::from(QUERY_MAX) / f64::from(largest) } else { 0.0 };
+        self.codes.clear();
+        self.codes.extend(x.iter().map(|&x| (f64::from(x) * factor).round() as i16));
+        self.norm = norm as f32;
+        true
+    }
+}
+
+/// What a row became.
+struct Copy {
+    scale: f32,
+    /// ‖w‖, as computed in f32.
+    norm: f64,
+    /// ‖e‖, as computed in f32.
+    error: f64,
+}
+
+impl Copy {
+    /// How far products of a query of length 1 are from the exact ones, at most.
+    fn bound(&self, k: usize) -> f32 {
+        let (norm, error) = (self.norm * (1.0 + NORM_ERROR), self.error * (1.0 + NORM_ERROR));
+        // Terms of a sum are rounded as products, then added in lanes or one by one to the rest, then folded.
+        let depth = (k / 32 + 40) as f64 * 0.5f64.powi(24);
+        let query = (k as f64).sqrt() / (2.0 * f64::from(QUERY_MAX));
+        let bound = error + (norm + error) * (query + depth / (1.0 - depth) + SLACK);
+        (bound + (k as f64).sqrt() * VANISHING) as f32
+    }
+}
+
+/// Copies a row as int8; `None` where it is not finite, or too large.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+fn copy_row(weights: &[f32], codes: &mut [u8]) -> Option<Copy> {
+    /// Adding it rounds to the nearest integer, which then stands in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let (chunks, rest) = weights.as_chunks::<LANES>();
+    let mut largest = [0f32; LANES];
+    let mut nothing = [0f32; LANES];
+    let mut look = |i: usize, w: f32| {
+        largest[i] = if w.abs() > largest[i] { w.abs() } else { largest[i] };
+        // 0 · w is 0 for what is finite, and NaN else.
+        nothing[i] += 0.0 * w;
+    };
+    for chunk in chunks {
+        for (i, &w) in chunk.iter().enumerate() {
+            look(i, w);
+        }
+    }
+    rest.iter().enumerate().for_each(|(i, &w)| look(i, w));
+    let largest = largest.into_iter().fold(0f32, f32::max);
+    if nothing != [0.0; LANES] || largest > LARGEST {
+        return None;
+    }
+    // A scale that is subnormal would be too coarse a number itself.
+    let scale = if largest / 127.0 >= f32::MIN_POSITIVE { largest / 127.0 } else { 0.0 };
+    let factor = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+    let (mut norms, mut errors) = ([0f32; LANES], [0f32; LANES]);
+    let mut copy = |i: usize, w: f32, code: &mut u8| {
+        // No more than 127 · (1 + 2⁻²²) before rounding.
+        let q = (w * factor + ROUND) - ROUND;
+        let error = w - q * scale;
+        norms[i] += w * w;
+        errors[i] += error * error;
+        *code = (q + ROUND).to_bits() as u8;
+    };
+    let (code_chunks, code_rest) = codes.as_chunks_mut::<LANES>();
+    for (chunk, codes) in chunks.iter().zip(code_chunks) {
+        for i in 0..LANES {
+            copy(i, chunk[i], &mut codes[i]);
+        }
+    }
+    for (i, (&w, code)) in rest.iter().zip(code_rest).enumerate() {
+        copy(i, w, code);
+    }
+    let length = |squares: [f32; LANES]| squares.into_iter().map(f64::from).sum::<f64>().sqrt();
+    Some(Copy { scale, norm: length(norms), error: length(errors) })
+}
+
+/// Σ qᵢ·uᵢ, exactly.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+fn products(codes: &[u8], query: &[i16]) -> i64 {
+    let mut total = 0;
+    for (codes, query) in codes.chunks(RUN).zip(query.chunks(RUN)) {
+        let mut sum = 0i32;
+        for (codes, query) in codes.chunks(STRETCH).zip(query.chunks(STRETCH)) {
+            prefetch::behind(codes);
+            // A plain reduction, of which the compiler makes multiply-adds of pairs.
+            let products = codes.iter().zip(query).map(|(&q, &u)| i32::from(q as i8) * i32::from(u));
+            sum = sum.wrapping_add(products.fold(0, i32::wrapping_add));
+        }
+        total += i64::from(sum);
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::linear::float::tests::of_f32;
+
+    fn exact(w: &[f32], x: &[f32]) -> f64 {
+        w.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum()
+    }
+
+    /// Compares estimates with what is called exact, and with what is.
+    fn check(k: usize, weights: &[f32], x: &[f32]) -> f64 {
+        let n = weights.len() / k;
+        let float = of_f32(n, k, weights);
+        let coarse = Coarse::new(&float, &Pool::new(2)).unwrap().unwrap();
+        let mut query = Query::default();
+        assert!(query.set(x));
+        let mut nearest = 0f64;
+        assert_eq!(coarse.estimates(&query, 0..n).count(), n);
+        for (row, estimate) in coarse.estimates(&query, 0..n).enumerate() {
+            let mut product = [f32::NAN];
+            float.products(row..row + 1, x, &mut product).unwrap();
+            let (lower, upper) = (estimate.lower(), estimate.upper());
+            assert!(
+                lower <= product[0] && product[0] <= upper,
+                "row {row}: {} not within {lower}..{upper}",
+                product[0]
+            );
+            let true_product = exact(&weights[row * k..][..k], x);
+            let distance = (f64::from(estimate.value) - true_product).abs();
+            assert!(distance <= f64::from(estimate.error), "row {row}");
+            nearest = nearest.max(distance / f64::from(estimate.error).max(1e-300));
+        }
+        nearest
+    }
+
+    fn magnitude() -> impl Strategy<Value = f32> {
+        prop_oneof![Just(0.0), Just(1e-20f32), Just(1.0), Just(3e4), -1e-3f32..1e-3, -100f32..100.0]
+    }
+
+    proptest! {
+        #[test]
+        fn products_lie_within_their_bounds(
+            k in 1usize..300,
+            n in 1usize..70,
+            values in prop::collection::vec(magnitude(), 1..400),
+            step in 1usize..17,
+        ) {
+            let value = |i: usize| values[i * step % values.len()] * if i % 3 == 0 { -1.0 } else { 1.0 };
+            let weights: Vec<f32> = (0..n * k).map(value).collect();
+            let x: Vec<f32> = (0..k).map(|i| value(i * 7 + 3)).collect();
+            prop_assume!(Query::default().set(&x) || x.iter().any(|x| x.abs() > 1e-19));
+            check(k, &weights, &x);
+        }
+    }
+
+    /// Errors that all point in the query's direction, which is what the bound is for: it is nearly reached.
+    #[test]
+    fn the_bound_is_tight_where_errors_conspire() {
+        let k = 2048;
+        // Steps of 1/127 of the largest; every other weight lies half a step off.
+        let mut weights: Vec<f32> = (0..k).map(|i| ((i % 100) as f32 - 50.0 + 0.49) / 127.0).collect();
+        weights[0] = 1.0;
+        let x = vec![1f32; k];
+        let reached = check(k, &weights, &x);
+        assert!(reached > 0.8, "{reached}");
+    }
+
+    #[test]
+    fn extremes_reach_no_overflow() {
+        for k in [1, 31, 1024, 1025, 5000] {
+            check(k, &vec![1e4; k], &vec![-1e4; k]);
+            check(k, &vec![-65504.0; k], &vec![-3e4; k]);
+            check(k, &vec![0.0; k], &vec![1.0; k]);
+            check(k, &vec![1.0; k], &vec![0.0; k]);
+        }
+    }
+
+    #[test]
+    fn what_no_bound_holds_for_is_not_copied() {
+        for bad in [f32::NAN, f32::INFINITY, 1e16] {
+            for at in [0, 17, 39] {
+                let mut weights = vec![1f32; 40];
+                weights[at] = bad;
+                assert!(Coarse::new(&of_f32(2, 20, &weights), &Pool::new(1)).unwrap().is_none());
+                let mut x = vec![1f32; 40];
+                x[at] = bad;
+                assert!(!Query::default().set(&x));
+            }
+        }
+    }
+}
