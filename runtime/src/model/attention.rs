@@ -1,19 +1,39 @@
-//! Causal attention with grouped heads: softmax(q·Kᵀ/√d)·V, one pass over keys and values (the running maximum of
-//! Milakov & Gimelshein, arXiv:1805.02867), so that no row of scores is ever stored.
+//! Causal attention with grouped heads: softmax(q·Kᵀ/√d)·V, one pass over keys and values.
+//!
+//! Positions are cut into chunks, and each chunk has a softmax of its own; those are merged in order (the running maximum of
+//! Milakov & Gimelshein, arXiv:1805.02867). A chunk is computed for a block of rows: the queries of a few tokens, of all
+//! heads that share its keys and values, so that these are read once for all of them. Where there is but one block, as when
+//! a token is decoded, threads share the chunks instead.
+//!
+//! No sum crosses lanes: scores have a key, mixtures an element in each. A query's result is formed in an order that its
+//! position alone decides, be it computed alone or with others. Products are fused with their sums, on every machine.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::model::kv::HeadCache;
+use crate::model::kv::{Element, HeadCache, Store, TILE, Values};
 use crate::threads::{Parts, Pool};
-use crate::vector::{Sums, exp_inlined};
+use crate::vector::exp_inlined;
 
-/// Keys and values decoded at a time: 32 of 128 elements each are 32 KiB, what a first-level cache holds.
-const TILE: usize = 32;
+/// Positions whose scores are computed before their values are mixed: a whole number of tiles.
+const CHUNK: usize = 256;
 
-/// Tokens of one head computed together: keys and values are decoded once for all of them.
-const BLOCK: usize = 8;
+/// Elements of a key whose products are summed before they are added to the rest: the error of a sum grows with its terms.
+const RUN: usize = 16;
+
+/// Rows of a block, unless one token has more.
+const ROWS: usize = 32;
+
+/// From so many rows on, keys and values of types other than f32 are widened once for all rows.
+const WIDENED_ROWS: usize = 9;
+
+/// What a row of a partial result holds behind its elements: the maximum, and the sum.
+const TAIL: usize = 16;
+
+/// Lanes of a sum of exponentials.
+const LANES: usize = 16;
 
 /// Counts and lengths of one attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,49 +48,79 @@ pub struct Heads {
     pub value_length: usize,
 }
 
+impl Heads {
+    /// Heads of queries that share keys and values.
+    fn group(&self) -> usize {
+        self.queries / self.kv
+    }
+
+    /// Tokens of a block.
+    fn block(&self) -> usize {
+        (ROWS / self.group()).max(1)
+    }
+
+    /// Elements of a row of a partial result.
+    fn partial(&self) -> usize {
+        Values::padded(self.value_length) + TAIL
+    }
+}
+
 /// Buffers of all threads, allocated once.
 #[derive(Debug)]
 pub struct Attention {
     heads: Heads,
     scale: f32,
     threads: Vec<Scratch>,
+    /// Partial results of a single block: `[kv, chunks, rows, partial]`.
+    partials: Vec<f32>,
 }
 
 #[derive(Clone, Debug)]
 struct Scratch {
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    /// One query's softmax so far, for each token of a block.
-    sums: [Softmax; BLOCK],
-    /// `[BLOCK, value_length]`
-    outputs: Vec<f32>,
+    /// A tile of keys, or of values, as floats.
+    tile: Vec<f32>,
+    /// Of each row of a block: `[rows, CHUNK]`.
+    scores: Vec<f32>,
+    /// Of a chunk, and of all chunks before it: `[rows, partial]`.
+    partial: Vec<f32>,
+    total: Vec<f32>,
 }
 
-/// Σ exp(sᵢ − max), and max.
-#[derive(Clone, Copy, Debug)]
-struct Softmax {
-    max: f32,
-    sum: f32,
+/// What one unit of work is about: the queries of some tokens, of the heads that share keys and values.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    heads: Heads,
+    scale: f32,
+    cache: &'a HeadCache,
+    /// `[tokens, queries, key_length]`, from the first head of the group on.
+    q: &'a [f32],
+    /// Position of the first token.
+    first: usize,
+    tokens: usize,
+    window: usize,
 }
 
 impl Attention {
-    /// Buffers for `threads` threads. Scores are multiplied by `scale`.
-    pub fn new(heads: Heads, scale: f32, threads: usize) -> Self {
+    /// Buffers for `threads` threads, and contexts of up to `context` tokens. Scores are multiplied by `scale`.
+    pub fn new(heads: Heads, scale: f32, context: usize, threads: usize) -> Self {
+        let rows = heads.block() * heads.group();
         let scratch = Scratch {
-            keys: vec![0.0; TILE * heads.key_length],
-            values: vec![0.0; TILE * heads.value_length],
-            sums: [Softmax { max: 0.0, sum: 0.0 }; BLOCK],
-            outputs: vec![0.0; BLOCK * heads.value_length],
+            tile: vec![0.0; TILE * heads.key_length.max(Values::padded(heads.value_length))],
+            scores: vec![0.0; rows * CHUNK],
+            partial: vec![0.0; rows * heads.partial()],
+            total: vec![0.0; rows * heads.partial()],
         };
-        Attention { heads, scale, threads: vec![scratch; threads] }
+        // Zeroed memory is not touched before it is used.
+        let partials = vec![0.0; heads.kv * context.div_ceil(CHUNK) * rows * heads.partial()];
+        Attention { heads, scale, threads: vec![scratch; threads], partials }
     }
 
     /// out[m, queries · value_length] for the queries q[m, queries · key_length] of the tokens at positions
     /// `first..first + m`, over a cache that holds their own keys and values already. Each token sees the last `window`
     /// tokens, its own included. Returns whether all is finite.
     ///
-    /// The pool has as many threads as the buffers were made for. A token's head is computed by one thread, in an
-    /// order that its position alone decides: the number of threads changes no bit, nor does the cut into batches.
+    /// The pool has as many threads as the buffers were made for. The number of threads changes no bit, nor does the cut into
+    /// batches.
     pub fn run(
         &mut self,
         pool: &Pool,
@@ -80,146 +130,432 @@ impl Attention {
         window: usize,
         out: &mut [f32],
     ) -> bool {
-        let Heads { queries, key_length, value_length, .. } = self.heads;
-        let (heads, scale) = (self.heads, self.scale);
-        let m = q.len() / (queries * key_length);
-        let blocks = m.div_ceil(BLOCK);
-        let (next, finite) = (AtomicUsize::new(0), AtomicBool::new(true));
-        let (threads, out) = (Parts::new(&mut self.threads), Parts::new(out));
+        let Attention { heads, scale, .. } = *self;
+        let m = q.len() / (heads.queries * heads.key_length);
+        let block = |head: usize, tokens: Range<usize>| Block {
+            heads,
+            scale,
+            cache: &cache[head],
+            q: &q[(tokens.start * heads.queries + head * heads.group()) * heads.key_length..],
+            first: first + tokens.start,
+            tokens: tokens.len(),
+            window,
+        };
+        let finite = AtomicBool::new(true);
+        let out = Parts::new(out);
+        let threads = Parts::new(&mut self.threads);
+        let blocks = m.div_ceil(heads.block());
+        let chunks = block(0, 0..m).chunks();
+        if blocks > 1 || chunks.len() == 1 {
+            let next = AtomicUsize::new(0);
+            pool.run(|thread| {
+                // SAFETY: every thread takes its own scratch.
+                let [scratch] = (unsafe { threads.part(thread..thread + 1) }) else { return };
+                loop {
+                    let unit = next.fetch_add(1, Relaxed);
+                    if unit >= blocks * heads.kv {
+                        return;
+                    }
+                    // Later blocks see more keys: they come first, so that all threads end at about one time.
+                    let (at, head) = (blocks - 1 - unit / heads.kv, unit % heads.kv);
+                    let tokens = at * heads.block()..((at + 1) * heads.block()).min(m);
+                    let block = block(head, tokens.clone());
+                    block.attend(scratch);
+                    if !block.finish(&scratch.total, head, tokens.start, &out) {
+                        finite.store(false, Relaxed);
+                    }
+                }
+            });
+            return finite.into_inner();
+        }
+        let rows = m * heads.group() * heads.partial();
+        let partials = Parts::new(&mut self.partials);
+        let next = AtomicUsize::new(0);
         pool.run(|thread| {
             // SAFETY: every thread takes its own scratch.
             let [scratch] = (unsafe { threads.part(thread..thread + 1) }) else { return };
             loop {
-                // Later blocks see more keys; who is done early takes the next.
                 let unit = next.fetch_add(1, Relaxed);
-                if unit >= blocks * queries {
+                if unit >= chunks.len() * heads.kv {
                     return;
                 }
-                let (block, head) = (unit / queries, unit % queries);
-                let tokens = block * BLOCK..((block + 1) * BLOCK).min(m);
-                let query = |token: usize| &q[(token * queries + head) * key_length..][..key_length];
-                let cache = &cache[head / (queries / heads.kv)];
-                scratch.attend(cache, tokens.clone().map(query), first + tokens.start, window, scale);
-                for (token, output) in tokens.zip(scratch.outputs.chunks_exact(value_length)) {
-                    let start = (token * queries + head) * value_length;
-                    // SAFETY: a unit's tokens and head are no other unit's.
-                    unsafe { out.part(start..start + value_length) }.copy_from_slice(output);
-                    if !crate::vector::all_finite(output) {
-                        finite.store(false, Relaxed);
-                    }
-                }
+                // SAFETY: each unit is one item, and has partial results of its own.
+                let partial = unsafe { partials.part(unit * rows..(unit + 1) * rows) };
+                let (chunk, head) = (chunks.start + unit / heads.kv, unit % heads.kv);
+                block(head, 0..m).attend_chunk(chunk, &mut scratch.tile, &mut scratch.scores, partial);
             }
         });
-        finite.into_inner()
-    }
-}
-
-impl Scratch {
-    /// Leaves in `outputs` what the queries, at positions from `first` on, draw from the cache.
-    fn attend<'q>(
-        &mut self,
-        cache: &HeadCache,
-        queries: impl ExactSizeIterator<Item = &'q [f32]> + Clone,
-        first: usize,
-        window: usize,
-        scale: f32,
-    ) {
-        let Scratch { keys, values, sums, outputs } = self;
-        sums.fill(Softmax { max: f32::NEG_INFINITY, sum: 0.0 });
-        outputs.fill(0.0);
-        let (end, value_length) = (first + queries.len(), outputs.len() / BLOCK);
-        // Tiles begin at the same positions whatever the window and the block: a token's sums have one order.
-        let begin = (first + 1).saturating_sub(window) / TILE * TILE;
-        for start in (begin..end).step_by(TILE) {
-            let tile = start..(start + TILE).min(end);
-            let keys = cache.keys.read(tile.clone(), keys);
-            let values = cache.values.read(tile.clone(), values);
-            for (i, query) in queries.clone().enumerate() {
-                // A token sees itself and what came before, as far as the window reaches.
-                let to = (first + i + 1).min(tile.end).saturating_sub(start);
-                let from = (first + i + 1).saturating_sub(window).saturating_sub(start);
-                if from < to {
-                    let output = &mut outputs[i * value_length..][..value_length];
-                    let keys = &keys[from * query.len()..to * query.len()];
-                    let values = &values[from * value_length..to * value_length];
-                    Arch::new().dispatch(Take { query, keys, values, scale, softmax: &mut sums[i], output });
-                }
+        let [scratch, ..] = &mut self.threads[..] else { return false };
+        let mut all_finite = true;
+        for head in 0..heads.kv {
+            let total = &mut scratch.total[..rows];
+            for chunk in 0..chunks.len() {
+                let unit = chunk * heads.kv + head;
+                heads.merge(chunk == 0, &self.partials[unit * rows..(unit + 1) * rows], total);
             }
+            all_finite &= block(head, 0..m).finish(total, head, 0, &out);
         }
-        for (output, softmax) in outputs.chunks_exact_mut(value_length).zip(sums) {
-            crate::vector::scale(output, 1.0 / softmax.sum);
+        all_finite
+    }
+}
+
+impl Heads {
+    /// Takes the partial result of a chunk into that of all chunks before it.
+    fn merge(&self, is_first: bool, partial: &[f32], total: &mut [f32]) {
+        if is_first {
+            return total[..partial.len()].copy_from_slice(partial);
+        }
+        let rows = partial.chunks_exact(self.partial()).zip(total.chunks_exact_mut(self.partial()));
+        for (partial, total) in rows {
+            let (values, total_values) = (&partial[..partial.len() - TAIL], total.len() - TAIL);
+            let (total, tail) = total.split_at_mut(total_values);
+            let (max, sum) = (partial[values.len()], partial[values.len() + 1]);
+            // A chunk that a row does not see changes nothing.
+            if max == f32::NEG_INFINITY {
+                continue;
+            }
+            let greatest = tail[0].max(max);
+            let (old, new) = (factor(tail[0], greatest), factor(max, greatest));
+            (tail[0], tail[1]) = (greatest, tail[1] * old + sum * new);
+            mix_totals(values, new, total, old);
         }
     }
 }
 
-/// Takes up to [`TILE`] keys and values into a query's softmax and output.
-struct Take<'a> {
-    query: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
-    scale: f32,
-    softmax: &'a mut Softmax,
-    output: &'a mut [f32],
+/// What a sum of exponentials relative to `max` is worth relative to `greatest`.
+fn factor(max: f32, greatest: f32) -> f32 {
+    if max == f32::NEG_INFINITY { 0.0 } else { exp_inlined(max - greatest) }
 }
 
-impl WithSimd for Take<'_> {
+#[multiversion::multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn mix_totals(values: &[f32], new: f32, total: &mut [f32], old: f32) {
+    for (total, value) in total.iter_mut().zip(values) {
+        *total = *total * old + value * new;
+    }
+}
+
+impl<'a> Block<'a> {
+    /// Chunks that any of the tokens sees.
+    fn chunks(&self) -> Range<usize> {
+        let begin = (self.first + 1).saturating_sub(self.window);
+        begin / CHUNK..(self.first + self.tokens).div_ceil(CHUNK)
+    }
+
+    fn rows(&self) -> usize {
+        self.tokens * self.heads.group()
+    }
+
+    /// Row r: token r / group, head r % group of the group.
+    fn query(&self, row: usize) -> &'a [f32] {
+        let Heads { queries, key_length, .. } = self.heads;
+        let (token, head) = (row / self.heads.group(), row % self.heads.group());
+        &self.q[(token * queries + head) * key_length..][..key_length]
+    }
+
+    /// Positions of a chunk, from `begin` on, that a row sees, relative to the chunk.
+    fn seen(&self, row: usize, positions: &Range<usize>) -> Range<usize> {
+        let end = self.first + row / self.heads.group() + 1;
+        let to = end.min(positions.end).saturating_sub(positions.start);
+        end.saturating_sub(self.window).saturating_sub(positions.start).min(to)..to
+    }
+
+    /// Leaves in `total` what the queries draw from the cache.
+    fn attend(&self, Scratch { tile, scores, partial, total }: &mut Scratch) {
+        let rows = self.rows() * self.heads.partial();
+        let chunks = self.chunks();
+        for chunk in chunks.clone() {
+            self.attend_chunk(chunk, tile, scores, &mut partial[..rows]);
+            self.heads.merge(chunk == chunks.start, &partial[..rows], total);
+        }
+    }
+
+    /// Leaves in `partial` what the queries draw from one chunk.
+    fn attend_chunk(&self, chunk: usize, tile: &mut [f32], scores: &mut [f32], partial: &mut [f32]) {
+        let positions = chunk * CHUNK..((chunk + 1) * CHUNK).min(self.first + self.tokens);
+        Arch::new().dispatch(Chunk { block: *self, positions, tile, scores, partial });
+    }
+
+    /// Divides by the sums, and writes the rows of a total to their places. Returns whether all is finite.
+    fn finish(&self, total: &[f32], head: usize, token: usize, out: &Parts<'_, f32>) -> bool {
+        let Heads { queries, value_length, .. } = self.heads;
+        let (group, partial) = (self.heads.group(), self.heads.partial());
+        let mut finite = true;
+        for (row, total) in total.chunks_exact(partial).take(self.rows()).enumerate() {
+            let start = ((token + row / group) * queries + head * group + row % group) * value_length;
+            // SAFETY: a token's head is in one block alone, and this is the only part of it that is alive.
+            let output = unsafe { out.part(start..start + value_length) };
+            output.copy_from_slice(&total[..value_length]);
+            crate::vector::scale(output, 1.0 / total[partial - TAIL + 1]);
+            finite &= crate::vector::all_finite(output);
+        }
+        finite
+    }
+}
+
+/// One chunk, for one block.
+struct Chunk<'a> {
+    block: Block<'a>,
+    positions: Range<usize>,
+    tile: &'a mut [f32],
+    scores: &'a mut [f32],
+    partial: &'a mut [f32],
+}
+
+impl WithSimd for Chunk<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Take { query, keys, values, scale, softmax, output } = self;
-        let mut scores = [f32::NEG_INFINITY; TILE];
-        let mut max = softmax.max;
-        for (score, key) in scores.iter_mut().zip(keys.chunks_exact(query.len())) {
-            let mut sums = Sums::new(simd);
-            sums.add(query, key);
-            *score = sums.total() * scale;
-            max = max.max(*score);
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        match self.block.cache.keys.store() {
+            Store::F32(keys) => self.score(simd, keys, None),
+            Store::F16(keys) => self.score(simd, keys, None),
+            Store::I8 { codes, scales } => self.score(simd, codes, Some(scales)),
         }
-        let shrink = exp_inlined(softmax.max - max);
-        for score in &mut scores {
-            *score = exp_inlined(*score - max);
-        }
-        let seen = values.len() / output.len();
-        let sum = scores[..seen].iter().fold(softmax.sum * shrink, |sum, p| sum + p);
-        *softmax = Softmax { max, sum };
-        mix(simd, &scores[..seen], values, shrink, output);
-    }
-}
-
-/// output = output · shrink + Σ pᵢ · valueᵢ.
-#[inline(always)]
-fn mix<S: Simd>(simd: S, p: &[f32], values: &[f32], shrink: f32, output: &mut [f32]) {
-    let width = output.len();
-    // Four vectors at a time, which stay in registers for all values.
-    for start in (0..width).step_by(4 * S::F32_LANES) {
-        let columns = start..(start + 4 * S::F32_LANES).min(width);
-        let output = &mut output[columns.clone()];
-        let mut sums = load(simd, output).map(|output| simd.mul_f32s(output, simd.splat_f32s(shrink)));
-        for (p, value) in p.iter().zip(values.chunks_exact(width)) {
-            let (p, value) = (simd.splat_f32s(*p), load(simd, &value[columns.clone()]));
-            for i in 0..4 {
-                sums[i] = simd.add_f32s(sums[i], simd.mul_f32s(p, value[i]));
-            }
-        }
-        for (output, sum) in output.chunks_mut(S::F32_LANES).zip(sums) {
-            simd.partial_store_f32s(output, sum);
+        let value_scales = match self.block.cache.values.store() {
+            Store::I8 { scales, .. } => Some(&scales[self.positions.clone()]),
+            Store::F32(_) | Store::F16(_) => None,
+        };
+        self.normalise(value_scales);
+        match self.block.cache.values.store() {
+            Store::F32(values) => self.mix(simd, values),
+            Store::F16(values) => self.mix(simd, values),
+            Store::I8 { codes, .. } => self.mix(simd, codes),
         }
     }
 }
 
-/// Up to four vectors, zeros after the last element.
-#[inline(always)]
-fn load<S: Simd>(simd: S, elements: &[f32]) -> [S::f32s; 4] {
-    match S::as_simd_f32s(elements).0.first_chunk() {
-        Some(vectors) => *vectors,
-        None => {
-            let mut vectors = [simd.splat_f32s(0.0); 4];
-            for (vector, elements) in vectors.iter_mut().zip(elements.chunks(S::F32_LANES)) {
-                *vector = simd.partial_load_f32s(elements);
+impl Chunk<'_> {
+    /// Scores of all rows and positions, tile by tile.
+    #[inline(always)]
+    fn score<S: Simd, E: Element>(&mut self, simd: S, keys: &[E], scales: Option<&[f32]>) {
+        let width = self.block.heads.key_length;
+        let rows = self.block.rows();
+        for at in (0..self.positions.len()).step_by(TILE) {
+            let tile = (self.positions.start + at) / TILE;
+            let keys = &keys[tile * TILE * width..][..TILE * width];
+            if rows < WIDENED_ROWS {
+                self.score_tile(simd, keys, at);
+            } else {
+                let mut wide = std::mem::take(&mut self.tile);
+                widen(simd, keys, wide);
+                self.score_tile(simd, &wide[..keys.len()], at);
+                std::mem::swap(&mut self.tile, &mut wide);
             }
-            vectors
+            let scales = scales.map(|scales| &scales[tile * TILE..][..TILE]);
+            for scores in self.scores.chunks_exact_mut(CHUNK).take(rows) {
+                let scores = &mut scores[at..at + TILE];
+                match scales {
+                    Some(scales) => scores.iter_mut().zip(scales).for_each(|(score, scale)| {
+                        *score *= scale * self.block.scale;
+                    }),
+                    None => scores.iter_mut().for_each(|score| *score *= self.block.scale),
+                }
+            }
         }
+    }
+
+    #[inline(always)]
+    fn score_tile<S: Simd, E: Element>(&mut self, simd: S, keys: &[E], at: usize) {
+        let (block, rows) = (self.block, self.block.rows());
+        let together = rows_together::<S>();
+        let mut row = 0;
+        while row < rows {
+            let left = &mut self.scores[row * CHUNK..];
+            row += match (rows - row).min(together) {
+                4 => score_rows::<S, E, 4>(simd, &block, row, keys, left, at),
+                3 => score_rows::<S, E, 3>(simd, &block, row, keys, left, at),
+                2 => score_rows::<S, E, 2>(simd, &block, row, keys, left, at),
+                _ => score_rows::<S, E, 1>(simd, &block, row, keys, left, at),
+            };
+        }
+    }
+
+    /// Scores to weights, 0 for what a row does not see; maxima and sums to the tails of the partial results.
+    #[inline(always)]
+    fn normalise(&mut self, value_scales: Option<&[f32]>) {
+        let (block, partial) = (self.block, self.block.heads.partial());
+        let whole = self.positions.len().div_ceil(TILE) * TILE;
+        let rows = self.scores.chunks_exact_mut(CHUNK).zip(self.partial.chunks_exact_mut(partial));
+        for (row, (scores, partial)) in rows.take(block.rows()).enumerate() {
+            let seen = block.seen(row, &self.positions);
+            let scores = &mut scores[..whole];
+            let max = scores[seen.clone()]
+                .iter()
+                .fold(f32::NEG_INFINITY, |max, &score| if score > max { score } else { max });
+            for score in scores.iter_mut() {
+                *score = exp_inlined(*score - max);
+            }
+            scores[..seen.start].fill(0.0);
+            scores[seen.end..].fill(0.0);
+            let mut sums = [0f32; LANES];
+            for scores in scores.as_chunks::<LANES>().0 {
+                for i in 0..LANES {
+                    sums[i] += scores[i];
+                }
+            }
+            let values = partial.len() - TAIL;
+            let tail = &mut partial[values..];
+            (tail[0], tail[1]) = (max, sums.into_iter().sum());
+            // A score that is NaN must not be taken for one that is not seen.
+            if !seen.is_empty() && max == f32::NEG_INFINITY {
+                tail[0] = f32::NAN;
+            }
+            if let Some(scales) = value_scales {
+                scores.iter_mut().zip(scales).for_each(|(score, scale)| *score *= scale);
+            }
+        }
+    }
+
+    /// Mixes the values of the chunk by the weights.
+    #[inline(always)]
+    fn mix<S: Simd, E: Element>(&mut self, simd: S, values: &[E]) {
+        let padded = Values::padded(self.block.heads.value_length);
+        let rows = self.block.rows();
+        for partial in self.partial.chunks_exact_mut(padded + TAIL) {
+            partial[..padded].fill(0.0);
+        }
+        let values = &values[self.positions.start * padded..self.positions.end * padded];
+        if rows < WIDENED_ROWS {
+            return self.mix_tile(simd, values, 0);
+        }
+        for (tile, values) in values.chunks(TILE * padded).enumerate() {
+            let mut wide = std::mem::take(&mut self.tile);
+            widen(simd, values, wide);
+            self.mix_tile(simd, &wide[..values.len()], tile * TILE);
+            std::mem::swap(&mut self.tile, &mut wide);
+        }
+    }
+
+    #[inline(always)]
+    fn mix_tile<S: Simd, E: Element>(&mut self, simd: S, values: &[E], at: usize) {
+        let rows = self.block.rows();
+        let padded = Values::padded(self.block.heads.value_length);
+        let together = rows_together::<S>();
+        let mut row = 0;
+        while row < rows {
+            let (weights, out) = (&self.scores[row * CHUNK + at..], &mut self.partial[row * (padded + TAIL)..]);
+            row += match (rows - row).min(together) {
+                4 => mix_rows::<S, E, 4>(simd, weights, values, padded, out),
+                3 => mix_rows::<S, E, 3>(simd, weights, values, padded, out),
+                2 => mix_rows::<S, E, 2>(simd, weights, values, padded, out),
+                _ => mix_rows::<S, E, 1>(simd, weights, values, padded, out),
+            };
+        }
+    }
+}
+
+/// Rows whose sums stay in registers together.
+#[inline(always)]
+fn rows_together<S: Simd>() -> usize {
+    if S::F32_LANES >= 16 { 4 } else { 2 }
+}
+
+/// Elements to floats.
+#[inline(always)]
+fn widen<S: Simd, E: Element>(simd: S, elements: &[E], out: &mut [f32]) {
+    let vectors = S::as_mut_simd_f32s(out).0;
+    for (out, elements) in vectors.iter_mut().zip(elements.chunks_exact(S::F32_LANES)) {
+        *out = E::widen(simd, elements);
+    }
+}
+
+/// Scores of R rows with a tile of keys, each in one order: element after element. Returns R.
+#[inline(always)]
+fn score_rows<S: Simd, E: Element, const R: usize>(
+    simd: S,
+    block: &Block<'_>,
+    row: usize,
+    keys: &[E],
+    scores: &mut [f32],
+    at: usize,
+) -> usize {
+    let queries: [&[f32]; R] = std::array::from_fn(|r| block.query(row + r));
+    let vectors = TILE / S::F32_LANES;
+    // Four vectors at a time at most, so that the sums of R rows stay in registers.
+    let step = vectors.min(4);
+    for part in (0..vectors).step_by(step) {
+        let mut sums = [[simd.splat_f32s(0.0); 4]; R];
+        for (run, keys) in keys.chunks(RUN * TILE).enumerate() {
+            let mut some = [[simd.splat_f32s(0.0); 4]; R];
+            for (element, keys) in keys.chunks_exact(TILE).enumerate() {
+                let keys = &keys[part * S::F32_LANES..];
+                for v in 0..step {
+                    let key = E::widen(simd, &keys[v * S::F32_LANES..(v + 1) * S::F32_LANES]);
+                    for r in 0..R {
+                        let query = simd.splat_f32s(queries[r][run * RUN + element]);
+                        some[r][v] = simd.mul_add_f32s(query, key, some[r][v]);
+                    }
+                }
+            }
+            for (sums, some) in sums.iter_mut().zip(some) {
+                for v in 0..step {
+                    sums[v] = simd.add_f32s(sums[v], some[v]);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            let scores = &mut scores[r * CHUNK + at + part * S::F32_LANES..][..step * S::F32_LANES];
+            S::as_mut_simd_f32s(scores).0.copy_from_slice(&sums[..step]);
+        }
+    }
+    R
+}
+
+/// out[R rows] += weights · values, each in one order: position after position. Returns R.
+#[inline(always)]
+fn mix_rows<S: Simd, E: Element, const R: usize>(
+    simd: S,
+    weights: &[f32],
+    values: &[E],
+    padded: usize,
+    out: &mut [f32],
+) -> usize {
+    let vectors = padded / S::F32_LANES;
+    let mut done = 0;
+    while done + 4 <= vectors {
+        mix_vectors::<S, E, R, 4>(simd, weights, values, padded, out, done);
+        done += 4;
+    }
+    while done < vectors {
+        mix_vectors::<S, E, R, 1>(simd, weights, values, padded, out, done);
+        done += 1;
+    }
+    R
+}
+
+#[inline(always)]
+fn mix_vectors<S: Simd, E: Element, const R: usize, const V: usize>(
+    simd: S,
+    weights: &[f32],
+    values: &[E],
+    padded: usize,
+    out: &mut [f32],
+    first: usize,
+) {
+    let columns = first * S::F32_LANES..(first + V) * S::F32_LANES;
+    let of_row = |r: usize| r * (padded + TAIL) + columns.start..r * (padded + TAIL) + columns.end;
+    let mut sums = [[simd.splat_f32s(0.0); V]; R];
+    for (r, sums) in sums.iter_mut().enumerate() {
+        sums.copy_from_slice(&S::as_simd_f32s(&out[of_row(r)]).0[..V]);
+    }
+    let weights: [&[f32]; R] = std::array::from_fn(|r| &weights[r * CHUNK..][..values.len() / padded]);
+    for (position, values) in values.chunks_exact(padded).enumerate() {
+        let values = &values[columns.clone()];
+        let values: [S::f32s; V] =
+            std::array::from_fn(|v| E::widen(simd, &values[v * S::F32_LANES..(v + 1) * S::F32_LANES]));
+        for r in 0..R {
+            let weight = simd.splat_f32s(weights[r][position]);
+            for v in 0..V {
+                sums[r][v] = simd.mul_add_f32s(weight, values[v], sums[r][v]);
+            }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        S::as_mut_simd_f32s(&mut out[of_row(r)]).0.copy_from_slice(sums);
     }
 }
 
@@ -233,7 +569,7 @@ mod tests {
     const HEADS: Heads = Heads { queries: 6, kv: 2, key_length: 24, value_length: 40 };
 
     fn attention(threads: usize) -> Attention {
-        Attention::new(HEADS, 1.0 / 24f32.sqrt(), threads)
+        Attention::new(HEADS, 1.0 / 24f32.sqrt(), 1000, threads)
     }
 
     fn wave(elements: usize, step: f32) -> Vec<f32> {
@@ -270,13 +606,13 @@ mod tests {
 
     #[test]
     fn agrees_with_the_formula_and_the_mask() {
-        let tokens = 75;
+        let tokens = 600;
         let (cache, keys, values) = filled(KvType::F32, tokens);
         let q = wave(tokens * 6 * 24, 0.11);
-        for window in [usize::MAX, tokens, 40, 32, 7, 1] {
+        for window in [usize::MAX, tokens, 300, 256, 40, 7, 1] {
             let mut out = vec![0f32; tokens * 6 * 40];
             assert!(attention(1).run(&Pool::new(1), cache.layer(0), &q, 0, window, &mut out));
-            for token in 0..tokens {
+            for token in [0usize, 1, 2, 31, 32, 74, 254, 255, 256, 257, 300, 511, 512, 513, 599] {
                 for head in 0..6 {
                     let seen = (token + 1).saturating_sub(window)..token + 1;
                     let exact = expected(&q[(token * 6 + head) * 24..][..24], &keys, &values, seen, head);
@@ -291,15 +627,17 @@ mod tests {
 
     #[test]
     fn neither_threads_nor_batches_change_a_bit() {
-        let tokens = 45;
-        for (kv, window) in KvType::NAMES.iter().flat_map(|(kv, _)| [usize::MAX, 9].map(|window| (*kv, window))) {
+        let tokens = 600;
+        for (kv, window) in KvType::NAMES.iter().flat_map(|(kv, _)| [usize::MAX, 270, 9].map(|window| (*kv, window))) {
             let (cache, ..) = filled(kv, tokens);
             let q = wave(tokens * 6 * 24, 0.11);
             let mut whole = vec![0f32; tokens * 6 * 40];
             assert!(attention(1).run(&Pool::new(1), cache.layer(0), &q, 0, window, &mut whole));
             let mut parts = vec![0f32; whole.len()];
             let (pool, mut attention) = (Pool::new(3), attention(3));
-            for (first, end) in [(0, 1), (1, 12), (12, 45)] {
+            for (first, end) in
+                [(0, 1), (1, 12), (12, 255), (255, 256), (256, 257), (257, 560), (560, 561), (561, 592), (592, 600)]
+            {
                 let out = &mut parts[first * 6 * 40..end * 6 * 40];
                 assert!(attention.run(&pool, cache.layer(0), &q[first * 6 * 24..end * 6 * 24], first, window, out));
             }

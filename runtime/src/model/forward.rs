@@ -75,8 +75,8 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Buffers for up to `batch` tokens on `threads` threads. `ropes` tell positions apart.
-    pub fn new(config: &Config, ropes: Ropes, batch: usize, threads: usize) -> Self {
+    /// Buffers for contexts of up to `context` tokens, up to `batch` of them at a time, on `threads` threads. `ropes` tell positions apart.
+    pub fn new(config: &Config, ropes: Ropes, context: usize, batch: usize, threads: usize) -> Self {
         let heads = config.heads;
         // Zeroed memory is not touched before it is used: a session that never sees `batch` tokens does not pay for them.
         let rows = |width: usize| vec![0f32; batch * width];
@@ -92,7 +92,7 @@ impl Forward {
             turns: [&ropes.whole, &ropes.window]
                 .map(|rope| Vec::with_capacity(rope.as_ref().map_or(0, |rope| batch * rope.pairs()))),
             ropes,
-            attention: Attention::new(heads, config.query_scale, threads),
+            attention: Attention::new(heads, config.query_scale, context, threads),
             mixture: config
                 .experts
                 .as_ref()

@@ -164,7 +164,7 @@ impl<'m> Session<'m> {
         let cache = KvCache::new(kv, shape, context)
             .map_err(|error: TryReserveError| refuse(Some(bytes), error.to_string()))?;
         let ropes = model.weights().ropes(whole).clone();
-        let forward = Forward::new(config, ropes, context.min(BATCH), model.pool().threads());
+        let forward = Forward::new(config, ropes, context, context.min(BATCH), model.pool().threads());
         Ok(Session { model, cache, forward, position: 0, kv, kv_bytes: bytes })
     }
 

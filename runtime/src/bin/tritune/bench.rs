@@ -132,7 +132,7 @@ impl Bench {
             session.rewind(0);
             let start = Instant::now();
             match test {
-                Test::Prompt(_) => drop(session.feed(&ids)?),
+                Test::Prompt(_) => drop(session.predict(&ids, LIKELIEST)?),
                 Test::Generation(_) => {
                     for id in &ids {
                         session.predict(std::slice::from_ref(id), LIKELIEST)?;

@@ -2,12 +2,20 @@
 
 use std::collections::TryReserveError;
 use std::fmt;
-use std::ops::Range;
 use std::str::FromStr;
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 use multiversion::multiversion;
+
+mod element;
+mod keys;
+mod store;
+mod values;
+
+pub(super) use element::Element;
+pub use keys::{Keys, TILE};
+pub use store::Store;
+pub use values::Values;
 
 /// How a key or value is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,111 +85,13 @@ impl FromStr for KvType {
 #[error("unknown type `{0}` of keys and values; known: f32, f16, i8")]
 pub struct UnknownKvType(String);
 
-/// Rows of one width, one a token.
-#[derive(Debug)]
-pub struct Rows {
-    width: usize,
-    store: Store,
-}
-
-#[derive(Debug)]
-enum Store {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
-    I8 { codes: Vec<i8>, scales: Vec<f32> },
-}
-
-impl Rows {
-    /// Room for `capacity` rows of `width` elements. The memory is touched only as rows are pushed.
-    ///
-    /// # Errors
-    /// Where the allocator refuses.
-    pub fn new(kv: KvType, width: usize, capacity: usize) -> Result<Self, TryReserveError> {
-        // A product that overflows becomes a capacity that the allocator refuses.
-        let elements = width.saturating_mul(capacity);
-        let store = match kv {
-            KvType::F32 => Store::F32(reserved(elements)?),
-            KvType::F16 => Store::F16(reserved(elements)?),
-            KvType::I8 => Store::I8 { codes: reserved(elements)?, scales: reserved(capacity)? },
-        };
-        Ok(Rows { width, store })
-    }
-
-    /// Appends one row, all of which the type [holds](KvType::holds): i8 would make zeros of NaN.
-    pub fn push(&mut self, row: &[f32]) {
-        debug_assert_eq!(row.len(), self.width);
-        match &mut self.store {
-            Store::F32(rows) => rows.extend_from_slice(row),
-            Store::F16(rows) => {
-                let start = rows.len();
-                rows.resize(start + row.len(), f16::ZERO);
-                rows[start..].convert_from_f32_slice(row);
-            }
-            Store::I8 { codes, scales } => {
-                let largest = row.iter().fold(0f32, |largest, x| largest.max(x.abs()));
-                let factor = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-                scales.push(largest / 127.0);
-                codes.extend(row.iter().map(|x| (x * factor).round() as i8));
-            }
-        }
-    }
-
-    /// The rows in `range` as f32, `[range, width]`: borrowed where they are stored so, else decoded into `scratch`,
-    /// which holds at least as many elements.
-    pub fn read<'a>(&'a self, range: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
-        let elements = range.start * self.width..range.end * self.width;
-        match &self.store {
-            Store::F32(rows) => &rows[elements],
-            Store::F16(rows) => {
-                let scratch = &mut scratch[..elements.len()];
-                rows[elements].convert_to_f32_slice(scratch);
-                scratch
-            }
-            Store::I8 { codes, scales } => {
-                let scratch = &mut scratch[..elements.len()];
-                decode_i8(&codes[elements], &scales[range], scratch);
-                scratch
-            }
-        }
-    }
-
-    /// Forgets all rows but the first `rows`.
-    pub fn truncate(&mut self, rows: usize) {
-        let elements = rows * self.width;
-        match &mut self.store {
-            Store::F32(rows) => rows.truncate(elements),
-            Store::F16(rows) => rows.truncate(elements),
-            Store::I8 { codes, scales } => {
-                codes.truncate(elements);
-                scales.truncate(rows);
-            }
-        }
-    }
-}
-
-fn reserved<T>(elements: usize) -> Result<Vec<T>, TryReserveError> {
-    let mut rows = Vec::new();
-    rows.try_reserve_exact(elements)?;
-    Ok(rows)
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn decode_i8(codes: &[i8], scales: &[f32], out: &mut [f32]) {
-    let width = codes.len() / scales.len().max(1);
-    for ((codes, scale), out) in codes.chunks_exact(width).zip(scales).zip(out.chunks_exact_mut(width)) {
-        for (code, out) in codes.iter().zip(out) {
-            *out = f32::from(*code) * scale;
-        }
-    }
-}
-
 /// The keys and the values of one head in one layer.
 #[derive(Debug)]
 pub struct HeadCache {
-    /// One row a token.
-    pub keys: Rows,
-    /// One row a token.
-    pub values: Rows,
+    /// A column a token.
+    pub keys: Keys,
+    /// A row a token.
+    pub values: Values,
 }
 
 /// What a cache holds: counts and lengths.
@@ -233,8 +143,8 @@ impl KvCache {
     pub fn new(kv: KvType, shape: KvShape, capacity: usize) -> Result<Self, TryReserveError> {
         let head = || {
             Ok::<_, TryReserveError>(HeadCache {
-                keys: Rows::new(kv, shape.key_length, capacity)?,
-                values: Rows::new(kv, shape.value_length, capacity)?,
+                keys: Keys::new(kv, shape.key_length, capacity)?,
+                values: Values::new(kv, shape.value_length, capacity)?,
             })
         };
         let layer = || (0..shape.heads).map(|_| head()).collect();
@@ -263,10 +173,10 @@ impl KvCache {
         let heads = &mut self.layers[layer];
         let count = heads.len();
         for (h, head) in heads.iter_mut().enumerate() {
-            for key in keys.chunks_exact(head.keys.width).skip(h).step_by(count) {
+            for key in keys.chunks_exact(head.keys.width()).skip(h).step_by(count) {
                 head.keys.push(key);
             }
-            for value in values.chunks_exact(head.values.width).skip(h).step_by(count) {
+            for value in values.chunks_exact(head.values.width()).skip(h).step_by(count) {
                 head.values.push(value);
             }
         }
@@ -284,35 +194,6 @@ impl KvCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn row(token: usize, width: usize) -> Vec<f32> {
-        (0..width).map(|i| ((token * width + i) as f32).sin()).collect()
-    }
-
-    #[test]
-    fn rows_come_back_within_their_precision() {
-        for (kv, tolerance) in [(KvType::F32, 0.0), (KvType::F16, 5e-4), (KvType::I8, 0.5 / 127.0 + 1e-6)] {
-            let pushed: Vec<Vec<f32>> = (0..10).map(|token| row(token, 24)).collect();
-            let mut rows = Rows::new(kv, 24, 10).unwrap();
-            pushed.iter().for_each(|row| rows.push(row));
-            let mut scratch = vec![0f32; 24 * 4];
-            let found = rows.read(3..7, &mut scratch);
-            let expected = pushed[3..7].concat();
-            assert_eq!(found.len(), expected.len());
-            for (found, expected) in found.iter().zip(&expected) {
-                assert!((found - expected).abs() <= tolerance, "{kv}: {found} for {expected}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_row_of_zeros_is_stored_as_zeros() {
-        for (kv, _) in KvType::NAMES {
-            let mut rows = Rows::new(kv, 8, 1).unwrap();
-            rows.push(&[0.0; 8]);
-            assert_eq!(rows.read(0..1, &mut [1.0; 8]), [0.0; 8]);
-        }
-    }
 
     #[test]
     fn what_is_or_would_become_infinite_or_nan_is_not_held() {
@@ -339,12 +220,14 @@ mod tests {
             cache.append(1, &keys, &values);
             let token: Vec<f32> = (0..6).map(|i| if i / 2 == 1 { 0.5 } else { 1.0 }).collect();
             cache.append(1, &token, &values[..12]);
-            let mut scratch = vec![0f32; 16];
-            assert_eq!(cache.layer(1)[1].keys.read(2..3, &mut scratch), [0.5, 0.5]);
-            assert_eq!(cache.layer(1)[2].keys.read(2..3, &mut scratch), [1.0, 1.0]);
+            let key = |cache: &KvCache, head: usize, token| {
+                (0..2).map(|i| cache.layer(1)[head].keys.at(token, i)).collect::<Vec<_>>()
+            };
+            assert_eq!((key(&cache, 1, 2), key(&cache, 2, 2)), (vec![0.5; 2], vec![1.0; 2]));
             cache.truncate(1);
             cache.append(1, &token, &values[..12]);
-            assert_eq!(cache.layer(1)[1].keys.read(1..2, &mut scratch), [0.5, 0.5]);
+            assert_eq!(key(&cache, 1, 1), [0.5; 2]);
+            assert_eq!(cache.layer(1)[2].values.at(1, 3), 1.0);
         }
     }
 
@@ -356,7 +239,7 @@ mod tests {
         assert_eq!(shape.bytes(KvType::F32, usize::MAX), None);
         assert_eq!((shape.usual_type(64), shape.usual_type(4096)), (KvType::F32, KvType::F16));
         assert_eq!(shape.usual_type(usize::MAX), KvType::F16);
-        assert!(Rows::new(KvType::F32, usize::MAX, 2).is_err());
+        assert!(Keys::new(KvType::F32, usize::MAX, 2).is_err() && Values::new(KvType::F32, usize::MAX, 2).is_err());
     }
 
     #[test]

@@ -1,0 +1,95 @@
+//! Elements of one type, with a scale for each token where they are codes.
+
+use std::collections::TryReserveError;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::KvType;
+
+/// Elements as they are stored.
+#[derive(Debug)]
+pub enum Store {
+    /// As computed.
+    F32(Vec<f32>),
+    /// Rounded.
+    F16(Vec<f16>),
+    /// Codes, and what one step of a token's codes is worth.
+    I8 {
+        /// Elements.
+        codes: Vec<i8>,
+        /// One a token.
+        scales: Vec<f32>,
+    },
+}
+
+/// Elements converted at a time.
+const RUN: usize = 64;
+
+impl Store {
+    /// Room for as many elements, of as many tokens. The memory is touched only as it is used.
+    pub(super) fn new(kv: KvType, elements: usize, tokens: usize) -> Result<Self, TryReserveError> {
+        Ok(match kv {
+            KvType::F32 => Store::F32(reserved(elements)?),
+            KvType::F16 => Store::F16(reserved(elements)?),
+            KvType::I8 => Store::I8 { codes: reserved(elements)?, scales: reserved(tokens)? },
+        })
+    }
+
+    /// Sets the number of elements and of tokens; new ones are zeros.
+    pub(super) fn resize(&mut self, elements: usize, tokens: usize) {
+        match self {
+            Store::F32(all) => all.resize(elements, 0.0),
+            Store::F16(all) => all.resize(elements, f16::ZERO),
+            Store::I8 { codes, scales } => {
+                codes.resize(elements, 0);
+                scales.resize(tokens, 0.0);
+            }
+        }
+    }
+
+    /// Writes a token's elements `first`, `first + step`, …: all of them are within the type's range.
+    pub(super) fn write(&mut self, token: usize, row: &[f32], first: usize, step: usize) {
+        match self {
+            Store::F32(all) => {
+                for (place, &x) in all[first..].iter_mut().step_by(step).zip(row) {
+                    *place = x;
+                }
+            }
+            Store::F16(all) => {
+                for (run, row) in row.chunks(RUN).enumerate() {
+                    let mut half = [f16::ZERO; RUN];
+                    half[..row.len()].convert_from_f32_slice(row);
+                    let places = all[first + run * RUN * step..].iter_mut().step_by(step);
+                    for (place, &x) in places.zip(&half[..row.len()]) {
+                        *place = x;
+                    }
+                }
+            }
+            Store::I8 { codes, scales } => {
+                let largest = row.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+                let factor = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+                scales[token] = largest / 127.0;
+                for (place, &x) in codes[first..].iter_mut().step_by(step).zip(row) {
+                    *place = (x * factor).round() as i8;
+                }
+            }
+        }
+    }
+
+    /// The number that an element of a token stands for: the slow way back, for tests.
+    #[cfg(test)]
+    pub(super) fn at(&self, token: usize, element: usize) -> f32 {
+        match self {
+            Store::F32(all) => all[element],
+            Store::F16(all) => all[element].to_f32(),
+            Store::I8 { codes, scales } => f32::from(codes[element]) * scales[token],
+        }
+    }
+}
+
+fn reserved<T>(elements: usize) -> Result<Vec<T>, TryReserveError> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(elements)?;
+    Ok(all)
+}
