@@ -69,7 +69,7 @@ const ROOM: RGBColor = RGBColor(0xf1, 0xf1, 0xf1);
 /// Left and right edges of both columns.
 const COLUMNS: [(i32, i32); 2] = [(MARGIN, WIDTH / 2 - 16), (WIDTH / 2 + 16, WIDTH - MARGIN)];
 /// Pixels of a model's heading, and of those of the columns.
-const HEADING: i32 = 44;
+const HEADING: i32 = 50;
 /// Pixels of a program's row.
 const ROW: i32 = 18;
 /// Pixels above the rows of a test: the roofline's number is there.
@@ -79,7 +79,8 @@ const GAP: i32 = 16;
 /// Pixels that names of tests take at most, and those that numbers at the right take.
 const NAME: i32 = 190;
 const NUMBERS: i32 = 92;
-/// Longest names.
+/// Longest names, of models and of all else.
+const TITLE: usize = 48;
 const LONGEST: usize = 28;
 
 /// Tokens per second of every program in every test, a bar each, and what memory allows.
@@ -141,15 +142,15 @@ fn height(model: &ModelSpeeds) -> i32 {
 }
 
 fn draw_model(sheet: &Sheet, model: &ModelSpeeds, programs: &[&str], top: i32) -> Painted {
-    let name = printable(&model.name, LONGEST);
+    let name = printable(&model.name, TITLE);
     let after = MARGIN + Size::Heading.bold_width(&name) + 10;
-    sheet.bold((MARGIN, top + 8), Set::Right, Size::Heading, &name)?;
-    sheet.text((after, top + 8), Set::Right, Size::Label, GREY, &printable(&model.what, 90))?;
-    sheet.guide((MARGIN, top + 22), (WIDTH - MARGIN, top + 22))?;
+    sheet.bold((MARGIN, top + 14), Set::Right, Size::Heading, &name)?;
+    sheet.text((after, top + 14), Set::Right, Size::Label, GREY, &printable(&model.what, 60))?;
+    sheet.guide((MARGIN, top + 28), (WIDTH - MARGIN, top + 28))?;
     let columns = [("prompt", &model.prompts), ("generation", &model.generations)];
     for ((head, tests), column) in columns.into_iter().zip(COLUMNS) {
         if !tests.is_empty() {
-            sheet.text((column.0, top + 36), Set::Right, Size::Label, GREY, &format!("{head}, tokens/s"))?;
+            sheet.text((column.0, top + 42), Set::Right, Size::Label, GREY, &format!("{head}, tokens/s"))?;
             draw_tests(sheet, tests, programs, column, top + HEADING)?;
         }
     }

@@ -237,7 +237,7 @@ fn section(
 ) -> Section {
     let name = |contender: &Contender| contender.program.name.clone();
     let kv = contenders.iter().zip(rows).filter_map(|(contender, row)| Some((name(contender), row.type_k.clone()?)));
-    let what = rows.first().map(|row| format!("{}, {:.2} GB", row.model_type, row.model_size as f64 / 1e9));
+    let what = rows.first().map(|row| format!("{}, {}", row.model_type, report::amount(row.model_size)));
     Section {
         name: subject.name.clone(),
         what: what.unwrap_or_default(),

@@ -184,8 +184,8 @@ impl Section {
                 (limits.token_bytes_kv, "keys and values at the mean context"),
             ];
             let parts: Vec<String> =
-                parts.iter().filter_map(|(bytes, what)| Some(format!("{} {what}", gigabytes((*bytes)?)))).collect();
-            let line = format!("{}: a token reads {}: {}", case.test(), gigabytes(total), parts.join(", "));
+                parts.iter().filter_map(|(bytes, what)| Some(format!("{} {what}", amount((*bytes)?)))).collect();
+            let line = format!("{}: a token reads {}: {}", case.test(), amount(total), parts.join(", "));
             // The same on any number of threads, unless their kernels have other layouts.
             if !lines.contains(&line) {
                 lines.push(line);
@@ -200,7 +200,7 @@ impl Section {
         let held = of_ours.filter_map(|limits| limits.memory_peak.zip(limits.memory_expected));
         let (peak, expected) = held.max_by(|a, b| (a.0 as f64 / a.1 as f64).total_cmp(&(b.0 as f64 / b.1 as f64)))?;
         let ratio = peak as f64 / expected as f64;
-        Some(format!("memory: {} of {} expected ({ratio:.2})", gigabytes(peak), gigabytes(expected)))
+        Some(format!("memory: {} of {} expected ({ratio:.2})", amount(peak), amount(expected)))
     }
 
     fn speeds(&self) -> ModelSpeeds {
@@ -229,8 +229,12 @@ fn bar(program: &str, samples: &Samples) -> Option<Bar> {
     Some(Bar { program: program.into(), median, slowest: samples.slowest(), fastest: samples.fastest() })
 }
 
-fn gigabytes(bytes: u64) -> String {
-    format!("{:.3} GB", bytes as f64 / 1e9)
+/// Bytes in decimal units, as bandwidths are given.
+pub(super) fn amount(bytes: u64) -> String {
+    match bytes as f64 {
+        bytes if bytes >= 1e9 => format!("{:.2} GB", bytes / 1e9),
+        bytes => format!("{:.1} MB", bytes / 1e6),
+    }
 }
 
 #[cfg(test)]
@@ -324,15 +328,15 @@ mod tests {
             "| pp512 | 2 | llama.cpp | 41.0 | 40.0 to 42.0 | 1.77 (1.67 to 1.77) | - | - | - | 0.878 |",
             "| tg128 | 2 | tritune | 14.9 | 14.0 to 15.1 | - | 15.0, 26.0 | 21.9 | 68 % | 2.013 |",
             "| tg128 | 2 | llama.cpp | 9.70 | 9.10 to 9.80 | 1.54 (1.54 to 1.54) | - | - | - | 3.711 |",
-            "- tg128: a token reads 1.189 GB: 0.521 GB packed ternary weights, 0.657 GB head, 0.001 GB other weights, \
-             0.010 GB keys and values at the mean context",
-            "- memory: 1.700 GB of 1.200 GB expected (1.42)",
+            "- tg128: a token reads 1.19 GB: 521.0 MB packed ternary weights, 656.7 MB head, 1.3 MB other weights, 9.9 MB keys \
+             and values at the mean context",
+            "- memory: 1.70 GB of 1.20 GB expected (1.42)",
             "- Keys and values are stored as f16 by tritune, as f16 by llama.cpp.",
             "- llama.cpp does not read this file.",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");
         }
-        assert_eq!(page.matches("a token reads 1.189").count(), 1, "on any number of threads");
+        assert_eq!(page.matches("a token reads 1.19 GB").count(), 1, "on any number of threads");
         let tables = page.lines().filter(|line| line.starts_with("| tg") || line.starts_with("| pp"));
         assert!(tables.clone().count() == 6 && tables.clone().all(|line| line.matches('|').count() == 11), "{page}");
         assert!(page.contains("Medians of 3 rounds.") && !page.contains("not readable"));
