@@ -79,6 +79,22 @@ const SHAPES: &[Shape] = &[
         sub_norms: true,
         tied_head: true,
     },
+    // The same with rows of the next multiples of 256, as TQ1_0 and TQ2_0 have them.
+    Shape {
+        name: "3b-256",
+        architecture: "bitnet",
+        layers: 26,
+        e: 3328,
+        f: 8704,
+        heads: 32,
+        kv_heads: 32,
+        head: 104,
+        vocabulary: 32_002,
+        context: 2048,
+        rope_base: 10_000.0,
+        sub_norms: true,
+        tied_head: true,
+    },
     // Falcon3-1B-Instruct-1.58bit: huggingface.co/tiiuae, config.json.
     Shape {
         name: "falcon3-1b",

@@ -6,7 +6,7 @@ use clap::Args;
 use crate::cargo;
 
 /// Dimensions that `runtime/examples/random_model.rs` knows.
-pub(crate) const SHAPES: [&str; 4] = ["2b4t", "2b4t-bitnet", "3b", "falcon3-1b"];
+pub(crate) const SHAPES: [&str; 5] = ["2b4t", "2b4t-bitnet", "3b", "3b-256", "falcon3-1b"];
 
 /// `cargo xtask model`.
 #[derive(Args)]

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: kernels, and whole models beside peers and beside what memory allows.
 
 mod case;
+mod contender;
 mod energy;
 mod program;
 mod report;
@@ -19,11 +20,11 @@ use tritune_tuning::machine::Machine;
 use tritune_tuning::results::Results;
 
 use crate::{cargo, compare};
-use case::{Case, Task};
+use case::Case;
+use contender::{Contender, contenders};
 use energy::Energy;
 use program::{OURS, Peer, Program};
 use report::{Report, Section};
-use rounds::Contender;
 use row::Row;
 use subject::Subject;
 
@@ -31,10 +32,10 @@ use subject::Subject;
 #[derive(Args)]
 #[command(after_help = "\
 Where no model is named, kernels and models are measured: shapes of published models with random trits, written to
-target/models on the first run (some 4 GB), and SmolLM2 where it lies in ../shared/models.
+target/models on the first run (some 4 GB, twice that for peers), and SmolLM2 where it lies in ../shared/models.
 A peer is measured on the same file where it can read it, else on the same trits in a type that it reads.")]
 pub(crate) struct Bench {
-    /// Models to measure, and no kernels: GGUF files, or 2b4t, 2b4t-bitnet, 3b, falcon3-1b
+    /// Models to measure, and no kernels: GGUF files, or 2b4t, 2b4t-bitnet, 3b, 3b-256, falcon3-1b
     #[arg(value_name = "MODEL")]
     models: Vec<String>,
     /// Measure kernels alone
@@ -144,9 +145,10 @@ impl Bench {
             next += 1;
             subject.prepare()?;
             let (contenders, notes) = contenders(&programs, &subject, &tritune, cases[0].threads)?;
-            // Where a peer cannot read a model's architecture, another one of its dimensions is measured as well.
+            // Where a peer cannot read a model, one that comes near it is measured as well.
             if contenders.len() < programs.len()
-                && let Some(stand_in) = subject.stand_in().filter(|stand_in| !subjects.contains(stand_in))
+                && let Some((stand_in, _)) = subject.stand_in()
+                && !subjects.contains(&stand_in)
             {
                 subjects.insert(next, stand_in);
             }
@@ -165,67 +167,6 @@ impl Bench {
         }
         Ok(report)
     }
-}
-
-/// The programs that can read a model, each with the file that it reads, and what there is to say of that.
-///
-/// # Errors
-/// Where tritune itself cannot read it.
-fn contenders(
-    programs: &[Program],
-    subject: &Subject,
-    tritune: &Path,
-    threads: usize,
-) -> Result<(Vec<Contender>, Vec<String>)> {
-    let one = Case { task: Task::Generation(1), depth: 0, threads };
-    let (mut contenders, mut notes) = (Vec::new(), Vec::new());
-    for program in programs {
-        let mut why = match program.run(&subject.path, &one) {
-            Ok(_) => {
-                contenders.push(Contender { program: program.clone(), file: subject.path.clone() });
-                continue;
-            }
-            Err(why) if program.name == OURS => return Err(why),
-            Err(why) => why,
-        };
-        let mut found = None;
-        for (form, file) in subject.forms(tritune) {
-            let Ok(file) = file else { continue };
-            match program.run(&file, &one) {
-                Ok(_) => {
-                    found = Some((form, file));
-                    break;
-                }
-                // The form is not the obstacle: what keeps it from the original may be another one.
-                Err(error) => why = error,
-            }
-        }
-        let why = why.root_cause();
-        match found {
-            Some((form, file)) => {
-                notes.push(format!(
-                    "{} does not read this file. Its figures are of the same trits as {form}, converted without loss by \
-                     `tritune quantize`.",
-                    program.name
-                ));
-                contenders.push(Contender { program: program.clone(), file });
-            }
-            None => {
-                eprintln!("{} reads no form of {}: {why}", program.name, subject.name);
-                notes.push(format!(
-                    "{} does not read this model, nor the same trits in a type that it knows.",
-                    program.name
-                ));
-            }
-        }
-    }
-    if let Some(stand_in) = subject.stand_in().filter(|_| contenders.len() < programs.len()) {
-        notes.push(format!(
-            "All programs are compared on {}: the same dimensions in an architecture that they read.",
-            stand_in.name
-        ));
-    }
-    Ok((contenders, notes))
 }
 
 fn section(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::case::Case;
 use super::row::Row;
@@ -101,19 +101,31 @@ impl Program {
     /// # Errors
     /// Where the program cannot be started, fails, or prints something else than the test's row; in one line.
     pub(super) fn run(&self, model: &Path, case: &Case) -> Result<Row> {
-        self.try_run(model, case).with_context(|| format!("{}, {case} of {}", self.name, model.display()))
+        self.answer(model, case)?
     }
 
-    fn try_run(&self, model: &Path, case: &Case) -> Result<Row> {
+    /// Whether it can read a model, found out by a test; where it fails, why.
+    ///
+    /// # Errors
+    /// Where the program cannot be started, or prints something else than the test's row; in one line.
+    pub(super) fn reads(&self, model: &Path, case: &Case) -> Result<Result<()>> {
+        Ok(self.answer(model, case)?.map(|_| ()))
+    }
+
+    /// The row; within, that the program failed.
+    fn answer(&self, model: &Path, case: &Case) -> Result<Result<Row>> {
+        let what = || format!("{}, {case} of {}", self.name, model.display());
         let mut command = Command::new(&self.path);
         command.args(self.arguments(model.as_os_str().into(), case)).stdin(Stdio::null());
-        let output = command.output().with_context(|| format!("cannot start {}", self.path.display()))?;
+        let cannot = || format!("{}: cannot start {}", what(), self.path.display());
+        let output = command.output().with_context(cannot)?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
-            bail!("it ended with {}: {}", output.status, last.unwrap_or("it did not say why"));
+            let last = last.unwrap_or("it did not say why");
+            return Ok(Err(anyhow!("{}: it ended with {}: {last}", what(), output.status)));
         }
-        Row::parse(&output.stdout, case)
+        Row::parse(&output.stdout, case).map(Ok).with_context(what)
     }
 
     fn arguments(&self, model: OsString, case: &Case) -> Vec<OsString> {

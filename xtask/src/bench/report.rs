@@ -73,7 +73,7 @@ impl Report {
              what slows the machine for a while slows all; *tritune ÷ it* is the median of the ratios within rounds, with the \
              least and the most. *Read* is how fast the machine reads memory, measured by tritune's process right after its \
              test; *roofline* is that on the threads of the test over the bytes that a token reads, in tokens/s; *reached* is \
-             the share of it within rounds. A prompt's tokens share what is read, and have no such roofline.\n",
+             the share of it within rounds, which prefetching may bring above 100 %. A prompt's tokens share what is read, and have no such roofline.\n",
             self.rounds
         );
         if !self.energy {

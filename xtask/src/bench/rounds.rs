@@ -1,6 +1,5 @@
 //! Measuring in turns: in every round each program does each test once, one program right after the other.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -8,17 +7,10 @@ use tritune_tuning::report::speed;
 use tritune_tuning::stats;
 
 use super::case::Case;
+use super::contender::Contender;
 use super::energy::Energy;
-use super::program::Program;
 use super::row::{Limits, Row};
 use super::subject::Subject;
-
-/// A program with the file that it reads.
-#[derive(Clone, Debug)]
-pub(super) struct Contender {
-    pub(super) program: Program,
-    pub(super) file: PathBuf,
-}
 
 /// What one program has done in one test, round by round.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +101,7 @@ pub(super) fn measure(
 
 #[cfg(test)]
 mod tests {
+    use super::super::program::Program;
     use super::*;
 
     fn samples(speeds: &[f64]) -> Samples {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::model::SHAPES;
-use crate::{cargo, model};
+use crate::{cargo, model, tune};
 
 /// Shapes that are measured where no model is named.
 pub(super) const USUAL: [&str; 3] = ["2b4t", "3b", "falcon3-1b"];
@@ -15,12 +15,19 @@ pub(super) const USUAL: [&str; 3] = ["2b4t", "3b", "falcon3-1b"];
 /// A model that is measured too, where it lies beside the repository.
 const BESIDE: &str = "../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf";
 
-/// Shapes of architectures that not every program reads, and the same dimensions in one that more of them do.
-const STAND_INS: [(&str, &str); 1] = [("2b4t", "2b4t-bitnet")];
+/// Shapes that not every program reads, what more of them do instead, and how that differs.
+const STAND_INS: [(&str, &str, &str); 2] = [
+    ("2b4t", "2b4t-bitnet", "the same dimensions in the architecture `bitnet`"),
+    (
+        "3b",
+        "3b-256",
+        "the same layers with rows of the next multiples of 256, of which the types of other programs are made",
+    ),
+];
 
-/// Ternary types that llama.cpp reads, the one that it computes fastest first. Rows of TQ2_0 are multiples of 256, those of
-/// Q2_0 of 64.
-const FORMS: [&str; 2] = ["TQ2_0", "Q2_0"];
+/// The ternary type that llama.cpp reads and computes fast. It reads Q2_0, too, but has no vectors for it on x86-64: rows of
+/// other lengths than multiples of 256 would be measured at a twentieth of what it can do.
+pub(super) const FORM: &str = "TQ2_0";
 
 /// A model to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +44,7 @@ impl Subject {
     pub(super) fn named(word: &str) -> Result<Subject> {
         let path = Path::new(word);
         if path.is_file() {
+            tune::check_gguf(path)?;
             let name = path.file_name().map_or(word.into(), |name| name.to_string_lossy());
             return Ok(Subject { name: name.into_owned(), path: path.into(), generated: false });
         }
@@ -60,10 +68,10 @@ impl Subject {
         USUAL.into_iter().map(Subject::generated).chain(beside).collect()
     }
 
-    /// The same dimensions in an architecture that more programs read, if this is a shape that has such.
-    pub(super) fn stand_in(&self) -> Option<Subject> {
-        let (_, name) = STAND_INS.iter().find(|(shape, _)| self.generated && *shape == self.name)?;
-        Some(Subject::generated(name))
+    /// What more programs read and comes near it, and how that differs, if this is a shape that has such.
+    pub(super) fn stand_in(&self) -> Option<(Subject, &'static str)> {
+        let (_, name, how) = STAND_INS.iter().find(|(shape, ..)| self.generated && *shape == self.name)?;
+        Some((Subject::generated(name), how))
     }
 
     /// Writes the file where it is a shape's and is not there.
@@ -75,20 +83,16 @@ impl Subject {
         model::write(&self.name, &self.path, 1)
     }
 
-    /// The same trits in types that llama.cpp reads, one after the other, each converted when it is asked for.
-    pub(super) fn forms<'a>(&'a self, tritune: &'a Path) -> impl Iterator<Item = (&'static str, Result<PathBuf>)> + 'a {
-        FORMS.into_iter().map(|form| (form, self.converted(tritune, form)))
-    }
-
-    fn converted(&self, tritune: &Path, form: &str) -> Result<PathBuf> {
-        let name = format!("{}-{}.gguf", self.name.trim_end_matches(".gguf"), form.to_lowercase());
+    /// The same trits in [`FORM`], converted where that has not been done since the file has changed.
+    pub(super) fn converted(&self, tritune: &Path) -> Result<PathBuf> {
+        let name = format!("{}-{}.gguf", self.name.trim_end_matches(".gguf"), FORM.to_lowercase());
         let out = model::path(&name);
         let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
         if changed(&out).is_some_and(|made| changed(&self.path).is_some_and(|source| source <= made)) {
             return Ok(out);
         }
         let mut quantize = Command::new(tritune);
-        quantize.arg("quantize").arg(&self.path).arg(&out).args([form, "--overwrite"]);
+        quantize.arg("quantize").arg(&self.path).arg(&out).args([FORM, "--overwrite"]);
         let output = quantize.stdin(Stdio::null()).output().context("cannot start tritune")?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -106,7 +110,7 @@ mod tests {
     fn a_word_is_a_file_or_a_shape() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("3b");
-        fs::write(&file, "").unwrap();
+        fs::write(&file, "GGUF").unwrap();
         let subject = Subject::named(file.to_str().unwrap()).unwrap();
         assert_eq!(subject, Subject { name: "3b".into(), path: file, generated: false });
         assert_eq!(subject.stand_in(), None);
@@ -114,7 +118,7 @@ mod tests {
             let subject = Subject::named(shape).unwrap();
             assert!(subject.generated && subject.path.ends_with(format!("target/models/{shape}.gguf")), "{subject:?}");
         }
-        assert_eq!(Subject::named("2b4t").unwrap().stand_in().unwrap().name, "2b4t-bitnet");
+        assert_eq!(Subject::named("2b4t").unwrap().stand_in().unwrap().0.name, "2b4t-bitnet");
         for (word, why) in [
             ("2b5t", "unknown shape 2b5t; shapes are 2b4t, "),
             ("", "unknown shape ;"),
@@ -129,7 +133,7 @@ mod tests {
 
     #[test]
     fn usual_models_and_stand_ins_are_shapes() {
-        let shapes = USUAL.into_iter().chain(STAND_INS.into_iter().flat_map(|(from, to)| [from, to]));
+        let shapes = USUAL.into_iter().chain(STAND_INS.into_iter().flat_map(|(from, to, _)| [from, to]));
         assert!(shapes.into_iter().all(|shape| SHAPES.contains(&shape)));
         assert!(Subject::usual().len() >= USUAL.len());
     }
