@@ -19,7 +19,7 @@ pub(super) const HEAD: i32 = 62;
 /// Pixels that the small print takes.
 const FOOT: i32 = 30;
 /// Characters that it has room for.
-const FOOT_LENGTH: usize = 158;
+const FOOT_LENGTH: usize = 150;
 /// Pixels of a row of the legend.
 const LEGEND_ROW: i32 = 20;
 /// Pixels between a mark of the legend and its words.

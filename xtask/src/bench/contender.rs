@@ -13,6 +13,8 @@ use super::subject::{FORM, Subject};
 pub(super) struct Contender {
     pub(super) program: Program,
     pub(super) file: PathBuf,
+    /// The type that it was converted to, where that is not the model's own file.
+    pub(super) form: Option<&'static str>,
 }
 
 /// The programs that can read a model, each with the file that it reads, and what there is to say of that.
@@ -28,9 +30,9 @@ pub(super) fn contenders(
     let one = Case { task: Task::Generation(1), depth: 0, threads };
     let (mut contenders, mut notes) = (Vec::new(), Vec::new());
     for program in programs {
-        let mut enter = |file: PathBuf| contenders.push(Contender { program: program.clone(), file });
+        let mut enter = |file, form| contenders.push(Contender { program: program.clone(), file, form });
         let Err(why) = program.reads(&subject.path, &one)? else {
-            enter(subject.path.clone());
+            enter(subject.path.clone(), None);
             continue;
         };
         if program.name == OURS {
@@ -47,7 +49,7 @@ pub(super) fn contenders(
                      them: none is changed, and scales are in half precision.",
                     program.name
                 ));
-                enter(file);
+                enter(file, Some(FORM));
             }
             Err(error) => {
                 eprintln!("{} does not read {}: {why:#}; as {FORM}: {error:#}", program.name, subject.name);

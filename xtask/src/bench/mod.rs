@@ -179,9 +179,11 @@ fn section(
     let name = |contender: &Contender| contender.program.name.clone();
     let kv = contenders.iter().zip(rows).filter_map(|(contender, row)| Some((name(contender), row.type_k.clone()?)));
     let what = rows.first().map(|row| format!("{}, {}", row.model_type, report::amount(row.model_size)));
+    let as_form = |contender: &Contender| Some(format!("{} by {}", contender.form?, name(contender)));
+    let what: Vec<String> = what.into_iter().chain(contenders.iter().filter_map(as_form)).collect();
     Section {
         name: subject.name.clone(),
-        what: what.unwrap_or_default(),
+        what: what.join("; "),
         kv: kv.collect(),
         notes,
         programs: contenders.iter().map(name).collect(),

@@ -69,12 +69,12 @@ impl Report {
         }
         text += &format!("\n![Tokens per second of every program, and what memory allows]({}.svg)\n", self.machine.id);
         text += &format!(
-            "\nMedians of {} rounds. In a round each program is started once for each test, one right after the other, so that \
+            "\nMedians of {}. In a round each program is started once for each test, one right after the other, so that \
              what slows the machine for a while slows all; *tritune ÷ it* is the median of the ratios within rounds, with the \
              least and the most. *Read* is how fast the machine reads memory, measured by tritune's process right after its \
              test; *roofline* is that on the threads of the test over the bytes that a token reads, in tokens/s; *reached* is \
              the share of it within rounds, which prefetching may bring above 100 %. A prompt's tokens share what is read, and have no such roofline.\n",
-            self.rounds
+            counted(self.rounds as usize, "round")
         );
         if !self.energy {
             text += "\nenergy: not readable here\n";
@@ -117,7 +117,7 @@ impl Report {
             date: self.date.clone(),
             command: self.command.clone(),
             versions: versions.join("; "),
-            remark: format!("medians of {} rounds", self.rounds),
+            remark: format!("medians of {}", counted(self.rounds as usize, "round")),
             models: self.sections.iter().map(Section::speeds).collect(),
         })
     }
@@ -183,8 +183,7 @@ impl Section {
                 (limits.token_bytes_other, "other weights"),
                 (limits.token_bytes_kv, "keys and values at the mean context"),
             ];
-            let parts: Vec<String> =
-                parts.iter().filter_map(|(bytes, what)| Some(format!("{} {what}", amount((*bytes)?)))).collect();
+            let parts: Vec<String> = parts.iter().filter_map(|(bytes, what)| part((*bytes)?, what)).collect();
             let line = format!("{}: a token reads {}: {}", case.test(), amount(total), parts.join(", "));
             // The same on any number of threads, unless their kernels have other layouts.
             if !lines.contains(&line) {
@@ -227,6 +226,11 @@ impl Section {
 fn bar(program: &str, samples: &Samples) -> Option<Bar> {
     let median = samples.median()?;
     Some(Bar { program: program.into(), median, slowest: samples.slowest(), fastest: samples.fastest() })
+}
+
+/// Some bytes and what they are, if there are any.
+fn part(bytes: u64, what: &str) -> Option<String> {
+    (bytes > 0).then(|| format!("{} {what}", amount(bytes)))
 }
 
 /// Bytes in decimal units, as bandwidths are given.

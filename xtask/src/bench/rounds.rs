@@ -145,7 +145,11 @@ mod tests {
             let script = folder.path().join(name);
             let row = r#"[{\"n_prompt\": 0, \"n_gen\": 4, \"n_threads\": $8, \"avg_ts\": 2.5}]"#;
             std::fs::write(&script, format!("echo {name} $* >> {}; echo \"{row}\"", log.display())).unwrap();
-            Contender { program: Program::python("/bin/sh".into(), script), file: format!("{name}.gguf").into() }
+            Contender {
+                program: Program::python("/bin/sh".into(), script),
+                file: format!("{name}.gguf").into(),
+                form: None,
+            }
         };
         let subject = Subject::named("3b").unwrap();
         let cases = Case::all(&[], &[4], &[0], &[1, 2]);

@@ -18,11 +18,7 @@ const BESIDE: &str = "../shared/models/SmolLM2-135M-Instruct.Q4_1.gguf";
 /// Shapes that not every program reads, what more of them do instead, and how that differs.
 const STAND_INS: [(&str, &str, &str); 2] = [
     ("2b4t", "2b4t-bitnet", "the same dimensions in the architecture `bitnet`"),
-    (
-        "3b",
-        "3b-256",
-        "the same layers with rows of the next multiples of 256, of which the types of other programs are made",
-    ),
+    ("3b", "3b-256", "the same layers with rows of the next multiples of 256, as TQ2_0 asks for"),
 ];
 
 /// The ternary type that llama.cpp reads and computes fast. It reads Q2_0, too, but has no vectors for it on x86-64: rows of
