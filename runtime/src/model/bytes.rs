@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::linear::Linear;
 use crate::model::Model;
 use crate::model::embedding::Embedding;
+use crate::model::head::{Head, HeadUse};
 use crate::model::kv::KvType;
 use crate::model::weights::{FeedForward, Gated, Layer, Projection, Reach, Weights};
 
@@ -15,7 +16,7 @@ pub struct ModelBytes {
     pub ternary: u64,
     /// Matrices of the layers in float types.
     pub float: u64,
-    /// The head in the form that it is used in; 0 in a model of embeddings.
+    /// The head and its copy, or what a token reads first: the copy where there is one; 0 in a model of embeddings.
     pub head: u64,
     /// The table of embeddings, where it is not the head's own memory.
     pub embedding: u64,
@@ -58,22 +59,39 @@ impl Weights {
         self.count(Of::Token)
     }
 
+    /// What was read of the head in a session: of its copy, of the rows that this left, and of all of them.
+    pub fn head_bytes(&self, used: &HeadUse) -> u64 {
+        let Some(head) = &self.head else { return 0 };
+        let (exact, copy) = stages(head);
+        let row = exact / (head.projection.linear.n() as u64).max(1);
+        used.full * exact + (used.shortlists + used.undecided) * copy.unwrap_or(0) + used.rows * row
+    }
+
     fn count(&self, of: Of) -> ModelBytes {
         let mut bytes = ModelBytes { vectors: vector(&self.output_norm), ..ModelBytes::default() };
         for layer in &self.layers {
             count_layer(layer, of, &mut bytes);
         }
         if let Some(head) = &self.head {
-            bytes.head = head.linear.bytes() as u64;
-            bytes.vectors += vectors(head);
+            let (exact, copy) = stages(head);
+            bytes.head = match of {
+                Of::Model => exact + copy.unwrap_or(0),
+                Of::Token => copy.unwrap_or(exact),
+            };
+            bytes.vectors += vectors(&head.projection);
         }
-        bytes.embedding = match (of, &self.embedding, self.head.as_ref().map(|head| &head.linear)) {
+        bytes.embedding = match (of, &self.embedding, self.head.as_ref().map(|head| &head.projection.linear)) {
             (Of::Token, embedding, _) => embedding.row_bytes() as u64,
             (Of::Model, Embedding::Float { data, .. }, Some(Linear::Float(head))) if head.is_over(data) => 0,
             (Of::Model, embedding, _) => embedding.bytes() as u64,
         };
         bytes
     }
+}
+
+/// Bytes of a head, and of its copy where it has one.
+fn stages(Head { projection, coarse }: &Head) -> (u64, Option<u64>) {
+    (projection.linear.bytes() as u64, coarse.as_ref().map(|coarse| coarse.bytes() as u64))
 }
 
 fn count_layer(layer: &Layer, of: Of, bytes: &mut ModelBytes) {

@@ -531,17 +531,25 @@ fn bytes_are_the_tensors_and_a_token_reads_what_it_uses() {
         };
         let model = sketch.load().unwrap();
         let (held, read) = (model.weights().bytes(), model.weights().token_bytes());
-        // The head is the table of embeddings: it is held once.
-        let all = bytes_of(&|_, _| true);
-        assert_eq!((held.total(), held.ternary, held.embedding), (all, 0, 0), "{}", family.architecture);
-        assert_eq!(held.head, 4 * EMBEDDING * VOCAB);
+        // The head is the table of embeddings: it is held once, but for its copy of bytes with two floats a row.
+        let (all, exact, copy) = (bytes_of(&|_, _| true), 4 * EMBEDDING * VOCAB, (EMBEDDING + 8) * VOCAB);
+        let copied = model.weights().head.as_ref().is_some_and(|head| head.coarse.is_some());
+        let copy = if copied { copy } else { 0 };
+        assert_eq!((held.total(), held.ternary, held.embedding), (all + copy, 0, 0), "{}", family.architecture);
+        assert_eq!(held.head, exact + copy);
         assert_eq!(held.vectors, bytes_of(&|_, shape| shape.len() == 1));
         // Of four experts, two.
         let experts = bytes_of(&|name, _| name.contains("_exps"));
-        assert_eq!(read, ModelBytes { float: held.float - experts / 2, embedding: 4 * EMBEDDING, ..held });
+        let head = if copied { copy } else { exact };
+        assert_eq!(read, ModelBytes { float: held.float - experts / 2, embedding: 4 * EMBEDDING, head, ..held });
     }
-    let untied = Sketch::new("llama").tensor("output.weight", &[EMBEDDING, VOCAB]).load().unwrap().weights().bytes();
-    assert_eq!((untied.head, untied.embedding), (4 * EMBEDDING * VOCAB, 4 * EMBEDDING * VOCAB));
+    let untied = Sketch::new("llama").tensor("output.weight", &[EMBEDDING, VOCAB]).load().unwrap();
+    let (exact, copy) = (4 * EMBEDDING * VOCAB, (EMBEDDING + 8) * VOCAB);
+    let held = untied.weights().bytes();
+    assert_eq!((held.head, held.embedding), (exact + copy, exact));
+    // A token by all, two by shortlists of five rows in all, and one by all for which that was tried.
+    let used = HeadUse { shortlists: 2, rows: 5, undecided: 1, full: 2 };
+    assert_eq!(untied.weights().head_bytes(&used), 2 * exact + 3 * copy + 5 * 4 * EMBEDDING);
     let embedder = Sketch::new("qwen3").set("pooling_type", 3u32).load().unwrap().weights().bytes();
     assert_eq!((embedder.head, embedder.embedding), (0, 4 * EMBEDDING * VOCAB));
 }
