@@ -1,5 +1,5 @@
-//! Every kernel of the menu that this machine runs, over weights that are not in any cache, beside a plain read of as
-//! many bytes. One thread; every kernel is compared with the reference before it is timed.
+//! Every kernel of the menu that this machine runs, over weights that are not in any cache, beside a plain read of memory.
+//! One thread; every kernel is compared with the reference before it is timed.
 //!
 //! `cargo xtask bench`, or `cargo bench -p tritune --bench kernels -- gemv_t200` for some.
 
@@ -10,11 +10,15 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tritune::kernels::{KERNELS, Kernel, Op, Packed, Tokens, self_check};
+use tritune::threads::{self, Pool};
+use tritune::tune::Stream;
 
 /// A layer of BitNet b1.58 2B4T: n × k of its query projection.
 const SHAPE: (usize, usize) = (2560, 2560);
 /// Bytes of the pool of weights: more than last-level caches hold.
 const POOL: usize = 256 << 20;
+/// Bytes of a pass over memory.
+const READ: usize = 32 << 20;
 /// Panels a call, as the runtime cuts them.
 const PANELS: usize = 8;
 
@@ -35,7 +39,11 @@ fn kernels(c: &mut Criterion) {
             let tables = kernel.tables(&values, stride, k);
             let mut out = vec![0; kernel.outputs(&first, PANELS)];
             let mut at = 0;
-            group.throughput(Throughput::Elements((n * k * mr) as u64));
+            // A gemv is bound by the bytes of its weights, as a read is; a gemm by its multiply-adds.
+            group.throughput(match op {
+                Op::Gemv => Throughput::BytesDecimal(first.bytes().len() as u64),
+                Op::Gemm => Throughput::Elements((n * k * mr) as u64),
+            });
             group.bench_function(kernel.id().to_string(), |b| {
                 b.iter(|| {
                     let weights = &pool[at % pool.len()];
@@ -53,19 +61,20 @@ fn kernels(c: &mut Criterion) {
     }
 }
 
-/// What a gemv cannot beat: adding up the bytes of such a matrix.
+/// What a gemv cannot beat: reading memory that is in no cache, on one thread as the kernels do, and on all.
 fn read(c: &mut Criterion) {
-    let words = SHAPE.0 * SHAPE.1 / 4 / 8;
-    let pool = vec![1u64; POOL / 8];
-    let mut at = 0;
-    let mut group = c.benchmark_group("read");
-    group.throughput(Throughput::Bytes(words as u64 * 8)).measurement_time(Duration::from_secs(1));
-    group.bench_function("as many bytes as gemv t200", |b| {
-        b.iter(|| {
-            at = if at + 2 * words > pool.len() { 0 } else { at + words };
-            black_box(&pool[at..at + words]).iter().fold(0u64, |sum, word| sum.wrapping_add(*word))
+    let mut stream = Stream::default();
+    let mut group = c.benchmark_group("read memory");
+    group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    group.throughput(Throughput::BytesDecimal(READ as u64));
+    let mut counts = vec![1, threads::available()];
+    counts.dedup();
+    for count in counts {
+        let pool = Pool::new(count);
+        group.bench_function(format!("threads {count}"), |b| {
+            b.iter_custom(|passes| (0..passes).map(|_| Duration::from_secs_f64(stream.read(&pool, READ))).sum());
         });
-    });
+    }
     group.finish();
 }
 

@@ -47,6 +47,54 @@ const SHAPES: &[Shape] = &[
         sub_norms: true,
         tied_head: true,
     },
+    // The same in an architecture that llama.cpp reads: an activation of SiLU in place of relu², and nothing else.
+    Shape {
+        name: "2b4t-bitnet",
+        architecture: "bitnet",
+        layers: 30,
+        e: 2560,
+        f: 6912,
+        heads: 20,
+        kv_heads: 5,
+        head: 128,
+        vocabulary: 128_256,
+        context: 4096,
+        rope_base: 500_000.0,
+        sub_norms: true,
+        tied_head: true,
+    },
+    // bitnet_b1_58-3B: huggingface.co/1bitLLM/bitnet_b1_58-3B, config.json.
+    Shape {
+        name: "3b",
+        architecture: "bitnet",
+        layers: 26,
+        e: 3200,
+        f: 8640,
+        heads: 32,
+        kv_heads: 32,
+        head: 100,
+        vocabulary: 32_002,
+        context: 2048,
+        rope_base: 10_000.0,
+        sub_norms: true,
+        tied_head: true,
+    },
+    // The same with rows of the next multiples of 256, as TQ1_0 and TQ2_0 have them.
+    Shape {
+        name: "3b-256",
+        architecture: "bitnet",
+        layers: 26,
+        e: 3328,
+        f: 8704,
+        heads: 32,
+        kv_heads: 32,
+        head: 104,
+        vocabulary: 32_002,
+        context: 2048,
+        rope_base: 10_000.0,
+        sub_norms: true,
+        tied_head: true,
+    },
     // Falcon3-1B-Instruct-1.58bit: huggingface.co/tiiuae, config.json.
     Shape {
         name: "falcon3-1b",
@@ -74,8 +122,13 @@ fn main() -> Result<()> {
     if let Some(folder) = out.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let file = File::create(out).with_context(|| format!("cannot write {}", out.display()))?;
-    write(shape, BufWriter::with_capacity(1 << 20, file), seed.parse().context("SEED is a number")?)?;
+    let seed = seed.parse().context("SEED is a number")?;
+    // Half a file must not be taken for a model by who looks for one.
+    let part = out.with_extension("gguf.part");
+    let cannot = || format!("cannot write {}", out.display());
+    let file = File::create(&part).with_context(cannot)?;
+    write(shape, BufWriter::with_capacity(1 << 20, file), seed).with_context(cannot)?;
+    fs::rename(&part, out).with_context(cannot)?;
     println!("{}", out.display());
     Ok(())
 }

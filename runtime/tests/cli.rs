@@ -277,6 +277,43 @@ fn bench_writes_llama_bench_rows() {
 }
 
 #[test]
+fn bench_says_what_a_token_reads_and_what_is_held() {
+    let arguments = ["bench", "--demo", "-p", "4", "-n", "3", "-d", "0,8", "-t", "1", "-r", "1", "--kv", "f16"];
+    let output = run(&[&arguments[..], &["-o", "json"]].concat());
+    let rows: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let rows = rows.as_array().expect("rows");
+    let tests: Vec<_> =
+        rows.iter().map(|row| [&row["n_prompt"], &row["n_gen"], &row["n_depth"]].map(|n| n.as_u64())).collect();
+    assert_eq!(tests, [[4, 0, 0], [0, 3, 0], [4, 0, 8], [0, 3, 8]].map(|test| test.map(Some)));
+    // Of each layer keys and values of 2 tokens in the mean, then of 10.
+    let kv = |row: usize| rows[row]["token_bytes_kv"].as_u64().expect("bytes");
+    assert_eq!(kv(3), 5 * kv(1));
+    for row in rows {
+        let is_generation = row["n_gen"] == 3;
+        for part in ["ternary", "head", "other", "kv"] {
+            let bytes = row[format!("token_bytes_{part}")].as_u64();
+            assert_eq!(bytes.is_some(), is_generation, "{part}");
+            assert!(bytes.is_none_or(|bytes| 0 < bytes && bytes < 3_000_000), "{part}: {bytes:?}");
+        }
+        assert!(row["stream_gbs"].is_null());
+        assert!(row["memory_expected"].as_u64().is_some_and(|bytes| (1_000_000..10_000_000).contains(&bytes)));
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("packed ternary") && stderr.contains(" head, "), "{stderr}");
+    assert!(!cfg!(target_os = "linux") || stderr.contains("memory: ") && stderr.contains(" expected ("), "{stderr}");
+
+    let table = stdout(&run(&arguments));
+    assert!(table.contains("| tg3 @ d8 |") && !table.contains("roofline"), "{table}");
+    let table = stdout(&run(&["bench", "--demo", "-p", "4", "-n", "3", "-t", "1", "-r", "1", "--stream"]));
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].contains("roofline t/s") && lines[0].contains("read GB/s on 1, all"), "{table}");
+    assert!(lines[2].contains("- |") && lines[3].contains(" % |"), "{table}");
+    let csv = stdout(&run(&[&arguments[..], &["-o", "csv"]].concat()));
+    let columns: Vec<usize> = csv.lines().map(|line| line.split("\",\"").count()).collect();
+    assert!(columns.len() == 5 && columns.iter().all(|count| *count == columns[0]), "{csv}");
+}
+
+#[test]
 fn inspect_tells_decisions_and_obstacles() {
     let json: serde_json::Value = serde_json::from_str(&stdout(&run(&["inspect", "--demo", "--json"]))).expect("JSON");
     assert_eq!(json["runnable"], true);
@@ -623,6 +660,7 @@ fn what_cannot_be_done_exits_with_1() {
         (&["run", "--demo", "-p", "x", "-n", "99999999999999", "-c", "99999999999999"], "smaller context"),
         (&["run", "--demo", "-p", "x", "-c", "0"], "at least one token"),
         (&["bench", "--demo", "-p", "0", "-n", "0"], "nothing to measure"),
+        (&["bench", "--demo", "-d", "18446744073709551615"], "no machine has them"),
     ] {
         let line = refusal(&run(arguments));
         assert!(line.contains(why), "{line}");

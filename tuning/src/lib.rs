@@ -34,4 +34,4 @@ mod side_file;
 pub mod space;
 pub mod stats;
 #[cfg(feature = "plot")]
-mod text;
+pub mod text;

@@ -151,6 +151,15 @@ pub(crate) fn microseconds(seconds: f64) -> String {
     if micros < 100.0 { format!("{micros:.1}") } else { format!("{micros:.0}") }
 }
 
+/// Tokens per second, in three figures.
+pub fn speed(tokens_per_second: f64) -> String {
+    match tokens_per_second {
+        speed if speed >= 99.95 => format!("{speed:.0}"),
+        speed if speed >= 9.995 => format!("{speed:.1}"),
+        speed => format!("{speed:.2}"),
+    }
+}
+
 /// A head and rows with each column as wide as its widest cell, two spaces apart. A column is its head, and whether numbers
 /// stand in it, which are set to the right.
 pub fn aligned(columns: &[(&str, bool)], rows: &[Vec<String>]) -> String {
@@ -170,7 +179,7 @@ pub fn aligned(columns: &[(&str, bool)], rows: &[Vec<String>]) -> String {
 }
 
 /// The same as a table of Markdown. Cells hold nothing that is markup.
-pub(crate) fn markdown(columns: &[(&str, bool)], rows: &[Vec<String>]) -> String {
+pub fn markdown(columns: &[(&str, bool)], rows: &[Vec<String>]) -> String {
     let head = columns.iter().map(|(head, _)| (*head).into()).collect();
     let rule = columns.iter().map(|(_, is_number)| String::from(if *is_number { "--:" } else { "---" })).collect();
     let lines = [head, rule];
@@ -190,6 +199,12 @@ shape      threads  op      m  default                               tuned      
 2560x6912        2  gemm  128  gemm_t200_16x16k64u1__avx512vnni_dot  (default)                                  8000      8000  0.4 %   1.00    1.00
 ";
         assert_eq!(table(&example()), expected);
+    }
+
+    #[test]
+    fn speeds_have_three_figures() {
+        let shown = [0.123, 9.994, 9.996, 14.94, 99.94, 99.96, 421.4, 5722.0].map(speed);
+        assert_eq!(shown, ["0.12", "9.99", "10.0", "14.9", "99.9", "100", "421", "5722"]);
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Caution {
 }
 
 /// The median; `None` where there are no values, or one is not finite.
-pub(crate) fn median(values: &[f64]) -> Option<f64> {
+pub fn median(values: &[f64]) -> Option<f64> {
     sorted(values).map(|sorted| middle(&sorted))
 }
 

@@ -1,7 +1,7 @@
 //! Text of results files, which may come from anywhere, made fit for a page.
 
 /// `text` on one line, without characters that cannot be shown or that XML forbids, cut to about `most` characters.
-pub(crate) fn printable(text: &str, most: usize) -> String {
+pub fn printable(text: &str, most: usize) -> String {
     let shown = |c: char| if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') { ' ' } else { c };
     let words: String = text.chars().take(4 * most).map(shown).collect();
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -13,7 +13,7 @@ pub(crate) fn printable(text: &str, most: usize) -> String {
 }
 
 /// The same as words of Markdown, also within a table: nothing in it is markup.
-pub(crate) fn markdown(text: &str, most: usize) -> String {
+pub fn markdown(text: &str, most: usize) -> String {
     let mut escaped = String::new();
     for c in printable(text, most).chars() {
         if c.is_ascii_punctuation() && !matches!(c, '.' | ',' | '-' | ':' | ';' | '/' | '(' | ')' | '%' | '+' | '=') {
@@ -25,8 +25,13 @@ pub(crate) fn markdown(text: &str, most: usize) -> String {
 }
 
 /// The same as code in Markdown, also within a table.
-pub(crate) fn code(text: &str, most: usize) -> String {
+pub fn code(text: &str, most: usize) -> String {
     format!("`{}`", printable(text, most).replace('`', "'").replace('|', "\\|"))
+}
+
+/// A number and what it counts: `1 core`, `2 cores`.
+pub fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -42,12 +42,12 @@ impl CompareLogits {
 }
 
 /// Where the script and its requirements are.
-fn scripts() -> PathBuf {
+pub(crate) fn scripts() -> PathBuf {
     cargo::root().join("xtask/compare")
 }
 
 /// A Python that has llama.cpp, in an environment of its own; making it takes as long as llama.cpp takes to build.
-fn python() -> Result<PathBuf> {
+pub(crate) fn python() -> Result<PathBuf> {
     let environment = cargo::root().join("target/compare");
     let python = environment.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let (wanted, made) = (scripts().join("requirements.txt"), environment.join("requirements.txt"));

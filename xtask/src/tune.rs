@@ -213,7 +213,7 @@ fn make_way(path: &Path) -> Result<()> {
 }
 
 /// Whether a file can be read and begins as a GGUF file does.
-fn check_gguf(path: &Path) -> Result<()> {
+pub(crate) fn check_gguf(path: &Path) -> Result<()> {
     let mut magic = [0; 4];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut magic));
     read.with_context(|| format!("cannot read {}", path.display()))?;

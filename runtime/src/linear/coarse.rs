@@ -326,7 +326,7 @@ mod tests {
             values in prop::collection::vec(magnitude(), 1..400),
             step in 1usize..17,
         ) {
-            let value = |i: usize| values[i * step % values.len()] * if i % 3 == 0 { -1.0 } else { 1.0 };
+            let value = |i: usize| values[i * step % values.len()] * if i.is_multiple_of(3) { -1.0 } else { 1.0 };
             let weights: Vec<f32> = (0..n * k).map(value).collect();
             let x: Vec<f32> = (0..k).map(|i| value(i * 7 + 3)).collect();
             prop_assume!(Query::default().set(&x) || x.iter().any(|x| x.abs() > 1e-19));

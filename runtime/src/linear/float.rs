@@ -67,6 +67,11 @@ impl Float {
         self.data.len()
     }
 
+    /// Whether it reads these very bytes, not a copy.
+    pub fn is_over(&self, data: &Data) -> bool {
+        std::ptr::eq(&*self.data, &**data)
+    }
+
     fn bytes_of(&self, rows: Range<usize>) -> &[u8] {
         &self.data[rows.start * self.row..rows.end * self.row]
     }

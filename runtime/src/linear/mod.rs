@@ -43,6 +43,14 @@ impl Linear {
             Linear::Float(float) => float.k(),
         }
     }
+
+    /// Bytes that a pass over it reads.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Linear::Ternary(ternary) => ternary.bytes(),
+            Linear::Float(float) => float.bytes(),
+        }
+    }
 }
 
 impl Linear {

@@ -21,6 +21,22 @@ pub enum Embedding {
 }
 
 impl Embedding {
+    /// Bytes of all rows.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Embedding::Float { data, .. } => data.len(),
+            Embedding::Ternary(table) => table.codes.len() + table.scales.bytes(),
+        }
+    }
+
+    /// Bytes of a token's row, without scales.
+    pub fn row_bytes(&self) -> usize {
+        match self {
+            Embedding::Float { row, .. } => *row,
+            Embedding::Ternary(table) => table.k.div_ceil(4),
+        }
+    }
+
     /// Decodes the row of a token that the vocabulary has; returns whether it is finite.
     pub fn look_up(&self, token: u32, out: &mut [f32]) -> bool {
         let token = token as usize;

@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod bytes;
 pub mod config;
 pub mod embedding;
 pub mod experts;
@@ -22,6 +23,7 @@ use crate::gguf;
 use crate::kernels::Selection;
 use crate::threads::Pool;
 
+pub use bytes::ModelBytes;
 pub use config::{Config, ConfigError, Pooling, UnknownPooling};
 pub use forward::ForwardError;
 pub use head::{HeadMode, HeadUse};

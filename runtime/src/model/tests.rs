@@ -517,3 +517,51 @@ fn embedders_and_generators_are_told_apart() {
     let refusal = session.embed(&[1]).unwrap_err().to_string();
     assert!(refusal.contains("sketch.gguf") && refusal.contains("no `qwen3.pooling_type`"), "{refusal}");
 }
+
+/// All tensors of a sketch are f32.
+#[test]
+fn bytes_are_the_tensors_and_a_token_reads_what_it_uses() {
+    for family in &config::FAMILIES {
+        let sketch = Sketch::new(family.architecture);
+        let bytes_of = |chosen: &dyn Fn(&str, &[u64]) -> bool| -> u64 {
+            let elements = |(name, shape): &(String, Vec<u64>)| {
+                if chosen(name, shape) { shape.iter().product::<u64>() } else { 0 }
+            };
+            4 * sketch.tensors.iter().map(elements).sum::<u64>()
+        };
+        let model = sketch.load().unwrap();
+        let (held, read) = (model.weights().bytes(), model.weights().token_bytes());
+        // The head is the table of embeddings: it is held once, but for its copy of bytes with two floats a row.
+        let (all, exact, copy) = (bytes_of(&|_, _| true), 4 * EMBEDDING * VOCAB, (EMBEDDING + 8) * VOCAB);
+        let copied = model.weights().head.as_ref().is_some_and(|head| head.coarse.is_some());
+        let copy = if copied { copy } else { 0 };
+        assert_eq!((held.total(), held.ternary, held.embedding), (all + copy, 0, 0), "{}", family.architecture);
+        assert_eq!(held.head, exact + copy);
+        assert_eq!(held.vectors, bytes_of(&|_, shape| shape.len() == 1));
+        // Of four experts, two.
+        let experts = bytes_of(&|name, _| name.contains("_exps"));
+        let head = if copied { copy } else { exact };
+        assert_eq!(read, ModelBytes { float: held.float - experts / 2, embedding: 4 * EMBEDDING, head, ..held });
+    }
+    let untied = Sketch::new("llama").tensor("output.weight", &[EMBEDDING, VOCAB]).load().unwrap();
+    let (exact, copy) = (4 * EMBEDDING * VOCAB, (EMBEDDING + 8) * VOCAB);
+    let held = untied.weights().bytes();
+    assert_eq!((held.head, held.embedding), (exact + copy, exact));
+    // A token by all, two by shortlists of five rows in all, and one by all for which that was tried.
+    let used = HeadUse { shortlists: 2, rows: 5, undecided: 1, full: 2 };
+    assert_eq!(untied.weights().head_bytes(&used), 2 * exact + 3 * copy + 5 * 4 * EMBEDDING);
+    let embedder = Sketch::new("qwen3").set("pooling_type", 3u32).load().unwrap().weights().bytes();
+    assert_eq!((embedder.head, embedder.embedding), (0, 4 * EMBEDDING * VOCAB));
+}
+
+#[test]
+fn keys_and_values_are_counted_as_far_as_a_layer_sees() {
+    // Two heads of 16 elements, keys and values.
+    let row = 2 * 2 * 16 * 4;
+    let llama = Sketch::new("llama").load().unwrap();
+    assert_eq!(llama.kv_bytes(KvType::F32, 0..0), 0);
+    assert_eq!(llama.kv_bytes(KvType::F32, 0..4), (1 + 2 + 3 + 4) * row);
+    assert_eq!(llama.kv_bytes(KvType::F16, 10..12), (11 + 12) * row / 2);
+    let window = Sketch::new("maple").load().unwrap();
+    assert_eq!(window.kv_bytes(KvType::F32, 0..5), (1 + 2 + 3 + 3 + 3) * row);
+}

@@ -37,6 +37,14 @@ fn spread(scales: &mut [f32], known: &mut [bool]) {
 }
 
 impl Scales {
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Scales::Tensor(scale) => size_of_val(scale),
+            Scales::Row(scales) | Scales::Block { scales, .. } => size_of_val(&scales[..]),
+        }
+    }
+
     /// Scales for `size` elements each of rows of `k`, or for all, in the coarsest form that says the same bits.
     pub(super) fn fold(mut scales: Vec<f32>, mut size: usize, k: usize) -> Scales {
         if same(&scales) {

@@ -30,6 +30,15 @@ impl Default for Stream {
 }
 
 impl Stream {
+    /// Bytes of memory that it holds.
+    pub const BYTES: usize = BYTES;
+
+    /// How fast the threads of a pool together read memory that is in no cache, in GB/s: the trimmed mean of some passes.
+    pub fn gigabytes_per_second(&mut self, pool: &Pool) -> f64 {
+        let seconds: Vec<f64> = (0..PASSES).map(|_| self.read(pool, BYTES)).collect();
+        BYTES as f64 / stats::trimmed_mean(&seconds).unwrap_or(f64::INFINITY) / 1e9
+    }
+
     /// Seconds that the threads of a pool together take to read `bytes` bytes, 512 MiB at most, that have not been read for
     /// as long as possible.
     pub fn read(&mut self, pool: &Pool, bytes: usize) -> f64 {
@@ -47,10 +56,9 @@ impl Stream {
 
 /// Measures how fast `threads` threads together read memory that is in no cache.
 pub fn bandwidth(threads: usize) -> Bandwidth {
-    let (pool, mut stream) = (Pool::new(threads), Stream::default());
-    let seconds: Vec<f64> = (0..PASSES).map(|_| stream.read(&pool, BYTES)).collect();
-    let seconds = stats::trimmed_mean(&seconds).unwrap_or(f64::INFINITY);
-    Bandwidth { threads: pool.threads(), gigabytes_per_second: four_figures(BYTES as f64 / seconds / 1e9) }
+    let pool = Pool::new(threads);
+    let speed = Stream::default().gigabytes_per_second(&pool);
+    Bandwidth { threads: pool.threads(), gigabytes_per_second: four_figures(speed) }
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]

@@ -1,5 +1,6 @@
 //! Pictures of a results file, as SVG text: what was measured against what the machine could do ([`roofline()`]), what each
-//! parameter of a kernel costs ([`parameters()`]), and what tuning gains ([`gains()`]).
+//! parameter of a kernel costs ([`parameters()`]), and what tuning gains ([`gains()`]); and of what whole models reach
+//! ([`speeds()`]).
 //!
 //! The same results give the same bytes, so that pictures can be kept beside the file and told to be out of date.
 
@@ -8,6 +9,7 @@ mod parameters;
 mod roofline;
 mod scale;
 mod sheet;
+mod speeds;
 
 use plotters::style::RGBColor;
 use tritune_codegen::{KernelId, Method, Weights};
@@ -15,6 +17,7 @@ use tritune_codegen::{KernelId, Method, Weights};
 pub use gains::gains;
 pub use parameters::parameters;
 pub use roofline::roofline;
+pub use speeds::{Bar, ModelSpeeds, Speeds, TestSpeeds, speeds};
 
 use crate::results::Results;
 

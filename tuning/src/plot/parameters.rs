@@ -3,12 +3,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use tritune_codegen::{Op, Schedule};
 
 use super::scale::{Scale, label};
-use super::sheet::{HEAD, MARGIN, Mark, Painted, Set, Sheet, Size, WIDTH, counted, sheet};
+use super::sheet::{HEAD, MARGIN, Mark, Painted, Set, Sheet, Size, WIDTH, sheet};
 use super::{BLACK, BLUE, GREY, PlotError};
 use crate::candidate::Candidate;
 use crate::case::Case;
 use crate::results::{Results, Sample};
 use crate::stats::median;
+use crate::text::counted;
 
 /// Panels side by side, at most.
 const COLUMNS: i32 = 5;

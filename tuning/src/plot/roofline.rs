@@ -3,10 +3,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use tritune_codegen::{KernelId, Op};
 
 use super::scale::{Scale, label, range};
-use super::sheet::{Entry, HEAD, MARGIN, Mark, Painted, Set, Sheet, Size, WIDTH, counted, sheet};
+use super::sheet::{Entry, HEAD, MARGIN, Mark, Painted, Set, Sheet, Size, WIDTH, sheet};
 use super::{BLACK, Family, GREY, PlotError, RED, colour, family};
 use crate::case::Case;
 use crate::results::Results;
+use crate::text::counted;
 
 /// Pixels of a panel, its axes' labels included.
 const PANEL_HEIGHT: i32 = 400;

@@ -8,7 +8,7 @@ use plotters::style::{FontStyle, FontTransform};
 use super::{BLACK, GREY, PALE, PlotError};
 use crate::machine::Machine;
 use crate::results::Results;
-use crate::text::printable;
+use crate::text::{counted, printable};
 
 /// Pixels from side to side: what a page shows without scaling.
 pub(super) const WIDTH: i32 = 960;
@@ -18,6 +18,8 @@ pub(super) const MARGIN: i32 = 20;
 pub(super) const HEAD: i32 = 62;
 /// Pixels that the small print takes.
 const FOOT: i32 = 30;
+/// Characters that it has room for.
+const FOOT_LENGTH: usize = 150;
 /// Pixels of a row of the legend.
 const LEGEND_ROW: i32 = 20;
 /// Pixels between a mark of the legend and its words.
@@ -79,6 +81,23 @@ pub(super) enum Mark {
 /// An entry of the legend.
 pub(super) type Entry = (Mark, String);
 
+/// Where and how was measured what a picture shows.
+pub(super) struct Caption<'a> {
+    pub(super) machine: &'a Machine,
+    /// What there is to say besides.
+    pub(super) remark: &'a str,
+    pub(super) date: &'a str,
+    pub(super) command: &'a str,
+    pub(super) compiler: &'a str,
+}
+
+impl<'a> From<&'a Results> for Caption<'a> {
+    fn from(results: &'a Results) -> Self {
+        let Results { machine, date, command, compiler, complete, .. } = results;
+        Caption { machine, remark: if *complete { "" } else { "incomplete search" }, date, command, compiler }
+    }
+}
+
 /// A picture that is being drawn. All coordinates are pixels from its upper left corner.
 pub(super) struct Sheet<'a> {
     area: DrawingArea<SVGBackend<'a>, Shift>,
@@ -88,24 +107,25 @@ pub(super) struct Sheet<'a> {
 
 /// Draws a picture with `body` pixels between its title and its legend, painted by `paint`, which begins at
 /// [`HEAD`].
-pub(super) fn sheet(
+pub(super) fn sheet<'a>(
     title: &str,
-    results: &Results,
+    caption: impl Into<Caption<'a>>,
     body: i32,
     legend: &[Entry],
     paint: impl FnOnce(&Sheet) -> Painted,
 ) -> Result<String, PlotError> {
     let rows = 1 + places(legend).last().map_or(-1, |(row, _)| *row);
     let height = HEAD + body + 10 + rows * LEGEND_ROW + FOOT;
+    let caption = caption.into();
     let mut text = String::new();
     {
         let backend = SVGBackend::with_string(&mut text, (WIDTH as u32, height as u32));
         let sheet = Sheet { area: backend.into_drawing_area(), height };
         sheet.area.fill(&WHITE).map_err(failed)?;
-        sheet.head(title, results)?;
+        sheet.head(title, &caption)?;
         paint(&sheet)?;
         sheet.legend(HEAD + body + 10, legend)?;
-        sheet.foot(results)?;
+        sheet.foot(&caption)?;
         sheet.area.present().map_err(failed)?;
     }
     Ok(text)
@@ -131,21 +151,23 @@ fn places(legend: &[Entry]) -> Vec<(i32, i32)> {
 }
 
 impl Sheet<'_> {
-    fn head(&self, title: &str, results: &Results) -> Painted {
-        let Machine { id, model, cores, virtualised, .. } = &results.machine;
+    fn head(&self, title: &str, caption: &Caption<'_>) -> Painted {
+        let Machine { id, model, cores, virtualised, .. } = caption.machine;
         let title = format!("{title}: {}", printable(model, 60));
         self.bold((MARGIN, 24), Set::Right, Size::Title, &title)?;
         let mut words = vec![id.clone(), counted(*cores, "core")];
         words.extend(virtualised.and_then(|is| is.then(|| "virtual machine".into())));
-        if !results.complete {
-            words.push("incomplete search".into());
+        if !caption.remark.is_empty() {
+            words.push(printable(caption.remark, 100));
         }
         self.text((MARGIN, 46), Set::Right, Size::Label, GREY, &words.join(" · "))
     }
 
-    fn foot(&self, results: &Results) -> Painted {
-        let Results { date, command, compiler, .. } = results;
-        let text = format!("{} · {} · {}", printable(date, 30), printable(command, 80), printable(compiler, 45));
+    fn foot(&self, caption: &Caption<'_>) -> Painted {
+        let Caption { date, command, compiler, .. } = caption;
+        let text = format!("{} · {}", printable(date, 30), printable(command, 80));
+        let rest = printable(compiler, FOOT_LENGTH.saturating_sub(text.chars().count()));
+        let text = format!("{text} · {rest}");
         self.text((MARGIN, self.height - 16), Set::Right, Size::Small, GREY, &text)
     }
 
@@ -247,9 +269,4 @@ impl Sheet<'_> {
     pub(super) fn nothing(&self, why: &str) -> Painted {
         self.text((WIDTH / 2, HEAD + 30), Set::Middle, Size::Heading, GREY, why)
     }
-}
-
-/// A number and what it counts.
-pub(super) fn counted(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

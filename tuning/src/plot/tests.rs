@@ -105,3 +105,94 @@ fn no_two_families_share_a_colour() {
         }
     }
 }
+
+fn some_speeds() -> Speeds {
+    let bar = |program: &str, median: f64| {
+        let (slowest, fastest) = (median * 0.95, median * 1.02);
+        Bar { program: program.into(), median, slowest, fastest }
+    };
+    let test = |name: &str, roofline, ours, theirs| TestSpeeds {
+        name: name.into(),
+        roofline,
+        bars: vec![bar("tritune", ours), bar("llama.cpp", theirs)],
+    };
+    let model = |name: &str, roofline| ModelSpeeds {
+        name: name.into(),
+        what: "bitnet 2.41 B I2_S, 1.18 GB".into(),
+        prompts: vec![test("pp512, 1 thread", None, 44.2, 25.1), test("pp512, 2 threads", None, 71.3, 44.0)],
+        generations: vec![
+            test("tg128, 1 thread", Some(12.6 * roofline), 8.31, 6.4),
+            test("tg128, 2 threads", Some(21.9 * roofline), 14.9, 9.7),
+        ],
+    };
+    Speeds {
+        machine: example().machine,
+        date: "2026-02-03T04:05:06Z".into(),
+        command: "cargo xtask bench --peer llama.cpp=llama-bench".into(),
+        versions: "tritune 0.1.0; llama.cpp build 6178".into(),
+        remark: "medians of 5 rounds".into(),
+        models: vec![model("2b4t", 1.0), model("3b", 0.9)],
+    }
+}
+
+#[test]
+fn speeds_are_shown_program_by_program() {
+    let picture = speeds(&some_speeds()).unwrap();
+    let words = words(&picture);
+    let machine = crate::text::printable(&example().machine.model, 60);
+    for expected in [
+        &format!("Tokens per second: {machine}"),
+        "medians of 5 rounds",
+        "tritune 0.1.0; llama.cpp build 6178",
+        "prompt, tokens/s",
+        "generation, tokens/s",
+        "tg128, 2 threads",
+        "llama.cpp",
+        "71.3",
+        "14.9",
+        "68 %",
+        "21.9",
+        "what memory allows: its bandwidth ÷ bytes that a token reads",
+    ] {
+        assert!(words.contains(expected), "{expected}\n{words}");
+    }
+    let document = Document::parse(&picture).unwrap();
+    let fills = |colour: RGBColor| {
+        let hex = format!("#{:02X}{:02X}{:02X}", colour.0, colour.1, colour.2);
+        document.descendants().filter(|node| node.attribute("fill") == Some(&hex)).count()
+    };
+    // Four tests of two models, and the legend.
+    assert_eq!((fills(BLUE), fills(RGBColor(0xe6, 0x9f, 0x00))), (9, 9));
+}
+
+#[test]
+fn hostile_speeds_are_drawn_within_the_paper() {
+    let mut hostile = some_speeds();
+    hostile.remark = "\u{0}<&".repeat(10_000);
+    let model = &mut hostile.models[0];
+    model.name = "</text>".repeat(1000);
+    model.what = "\u{ffff}]]>".repeat(1000);
+    model.prompts[0].name = "x".repeat(1000);
+    model.prompts[0].bars[0].median = f64::NAN;
+    model.prompts[1].bars[0].fastest = f64::INFINITY;
+    model.prompts[1].bars[1].slowest = -1.0;
+    model.generations[0].roofline = Some(f64::NAN);
+    model.generations[1].roofline = Some(f64::MAX);
+    let all_bad = &mut hostile.models[1].generations;
+    all_bad.iter_mut().for_each(|test| {
+        test.roofline = None;
+        test.bars.iter_mut().for_each(|bar| (bar.median, bar.slowest, bar.fastest) = (0.0, f64::INFINITY, 0.0));
+    });
+    let picture = speeds(&hostile).unwrap();
+    assert!(picture.len() < 100_000, "{}", picture.len());
+    let document = Document::parse(&picture).unwrap();
+    let number = |text: &str| text.parse::<f64>().unwrap();
+    let height = number(document.root_element().attribute("height").unwrap());
+    for node in document.descendants().filter(|node| node.is_element()) {
+        for (name, most) in [("x", 960.0), ("y", height)] {
+            assert!(node.attribute(name).is_none_or(|at| (0.0..=most).contains(&number(at))), "{node:?}");
+        }
+    }
+    hostile.models.clear();
+    assert!(words(&speeds(&hostile).unwrap()).contains("nothing was measured"));
+}
