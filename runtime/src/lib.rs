@@ -11,6 +11,7 @@ pub mod linear;
 pub mod model;
 mod prefetch;
 pub mod quant;
+mod region;
 pub mod sample;
 pub mod threads;
 pub mod tokenizer;
