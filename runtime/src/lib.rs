@@ -9,6 +9,7 @@ pub mod gguf;
 pub mod kernels;
 pub mod linear;
 pub mod model;
+pub mod pack;
 mod prefetch;
 pub mod quant;
 mod region;
