@@ -70,6 +70,11 @@ impl File {
             |tensor: &Tensor| Error::Unfilled { path: self.path_of(tensor).into(), tensor: tensor.name.clone() };
         // TL2 reserves more than it fills.
         let full = |tensor: &&Tensor| tensor.kind.is_ternary() && tensor.kind != Kind::TL2;
+        // All at once: one after the other, a disk is slow to find them.
+        for tensor in self.tensors().iter().filter(full) {
+            let data = self.data(tensor);
+            data.slice(data.len().saturating_sub(ROOM)..data.len()).prefetch();
+        }
         for tensor in self.tensors().iter().filter(full) {
             if self.data(tensor).last_chunk() == Some(&[0; ROOM]) {
                 return Err(refuse(tensor));

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::cursor::{Cursor, Text};
 use super::settle::{another, settle};
@@ -220,6 +221,17 @@ impl File {
     pub fn is_lookup_scale(&self, tensor: &Tensor) -> bool {
         let of = tensor.name.strip_suffix(SCALE).and_then(|name| self.opt_tensor(name));
         tensor.elements() == 1 && of.is_some_and(|of| of.kind.is_lookup())
+    }
+
+    /// Of each part, what comes before its tensors, how long it is, and when it was last written, where it is a file.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (Data, u64, Option<SystemTime>)> {
+        let header = |part: &Part| part.data.slice(0..part.header as usize);
+        self.0.parts.iter().map(move |part| (header(part), part.bytes(), part.data.modified()))
+    }
+
+    /// Lets go of the memory that the file's pages take, until they are read again.
+    pub fn release(&self) {
+        self.0.parts.iter().for_each(|part| part.data.release(0..part.data.len()));
     }
 
     /// The bytes of a tensor of this file. They outlive the file's own handle.

@@ -19,6 +19,7 @@ mod tables;
 pub use cache::{check_results, results_cache};
 pub use generated::KERNELS;
 pub(crate) use lines::Lines;
+pub(crate) use packed::pack;
 pub use packed::{MAX_K, PackError, Packed};
 pub use picks::{Kinship, Pick, Picks};
 pub use runnable::{Args, CallError, Kernel, Runnable, Tokens};

@@ -33,7 +33,7 @@ impl Tables {
         self.stride = Tables::stride(weights, k);
         let len = m * self.stride;
         if self.lines.bytes().len() < len {
-            self.lines = Lines::new(len, 0);
+            self.lines = Lines::new(len);
         }
     }
 

@@ -22,6 +22,7 @@ use std::ops::Range;
 use multiversion::multiversion;
 
 use super::Float;
+use crate::gguf::Data;
 use crate::kernels::Lines;
 use crate::prefetch;
 use crate::quant;
@@ -29,6 +30,9 @@ use crate::threads::{Parts, Pool};
 
 /// Columns whose products are summed in 32 bits.
 const RUN: usize = 1024;
+
+/// Pieces between requests for the rows that follow, and releases of those before.
+const STRIDE: usize = 64;
 
 /// Columns between requests for memory further on.
 const STRETCH: usize = 256;
@@ -103,7 +107,7 @@ impl Coarse {
         if k > MAX_K {
             return Ok(None);
         }
-        let (mut codes, mut scales, mut errors) = (Lines::new(n * k, 0), vec![0f32; n], vec![0f32; n]);
+        let (mut codes, mut scales, mut errors) = (Lines::new(n * k), vec![0f32; n], vec![0f32; n]);
         let failures = std::sync::Mutex::new(None);
         {
             let (codes, scales) = (Parts::new(codes.bytes_mut()), Parts::new(&mut scales));
@@ -114,6 +118,12 @@ impl Coarse {
                 let (codes, scales, errors) = unsafe {
                     (codes.part(rows.start * k..rows.end * k), scales.part(rows.clone()), errors.part(rows.clone()))
                 };
+                if piece.is_multiple_of(STRIDE) {
+                    // What is to come is fetched meanwhile; of what was read, no page need stay in memory.
+                    let stride = STRIDE * Self::PIECE;
+                    float.prefetch((rows.start + stride).min(n)..(rows.start + 2 * stride).min(n));
+                    float.release(rows.start.saturating_sub(2 * stride)..rows.start.saturating_sub(stride));
+                }
                 let copied = float.with_rows(rows, |weights| {
                     let rows = weights.chunks_exact(k).zip(codes.chunks_exact_mut(k));
                     rows.zip(scales).zip(errors).all(|(((weights, codes), scale), error)| {
@@ -128,10 +138,29 @@ impl Coarse {
             });
         }
         match failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            None => Ok(Some(Coarse { n, k, codes, scales, errors })),
+            None => Ok(Some(Coarse { n, k, codes: codes.shared(), scales, errors })),
             Some(Ok(_)) => Ok(None),
             Some(Err(error)) => Err(error),
         }
+    }
+
+    /// The copy of a matrix `[n, k]` that was made before: its codes, and of each row what a step is worth, and the bound.
+    /// `None` where they are no such copy's, as far as that can be seen.
+    pub(crate) fn of(n: usize, k: usize, codes: Data, scales: Vec<f32>, errors: Vec<f32>) -> Option<Self> {
+        let whole = n.checked_mul(k) == Some(codes.len()) && scales.len() == n && errors.len() == n;
+        let is_sound = |number: &f32| number.is_finite() && *number >= 0.0;
+        let sound = k <= MAX_K && scales.iter().chain(&errors).all(is_sound);
+        (whole && sound).then(|| Coarse { n, k, codes: Lines::of(codes), scales, errors })
+    }
+
+    /// The codes, for who keeps them: `[n, k]`.
+    pub(crate) fn codes(&self) -> Data {
+        self.codes.data()
+    }
+
+    /// What one step of each row's codes is worth, and how far its products are from the exact ones: `[n]` each.
+    pub(crate) fn limits(&self) -> [&[f32]; 2] {
+        [&self.scales, &self.errors]
     }
 
     /// Rows: outputs.

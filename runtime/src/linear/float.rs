@@ -93,6 +93,16 @@ impl Float {
         })
     }
 
+    /// Lets go of the file's pages with some rows, which are not going to be read soon.
+    pub(super) fn release(&self, rows: Range<usize>) {
+        self.data.release(rows.start * self.row..rows.end * self.row);
+    }
+
+    /// Asks for some rows that are going to be read soon.
+    pub(super) fn prefetch(&self, rows: Range<usize>) {
+        self.data.slice(rows.start * self.row..rows.end * self.row).prefetch();
+    }
+
     /// The products of one row of activations with some rows of the matrix: to the last bit what a product with the whole
     /// matrix gives them.
     ///

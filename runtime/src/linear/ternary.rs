@@ -41,7 +41,7 @@ impl Ternary {
     /// # Errors
     /// Where no kernel serves the shape, or the matrix cannot be packed.
     pub fn new(name: &str, trits: &Trits, selection: &Selection) -> Result<Self, LinearError> {
-        let block = block(trits);
+        let block = trits.scales.block(trits.k);
         let choice = selection
             .choose(trits.n, trits.k, block)
             .map_err(|source| LinearError::Selection { name: name.into(), source })?;
@@ -53,14 +53,23 @@ impl Ternary {
     /// # Errors
     /// Where the matrix cannot be packed.
     pub fn with(trits: &Trits, choice: Choice) -> Result<Self, PackError> {
-        let block = block(trits);
+        let block = trits.scales.block(trits.k);
         let weights = Packed::new(choice.layout(), trits.n, trits.k, block, &trits.codes)?;
-        if let Scales::Row(scales) | Scales::Block { scales, .. } = &trits.scales
-            && scales.len() != trits.n * weights.blocks()
+        Self::of(weights, &trits.scales, choice)
+    }
+
+    /// What is packed for these kernels, with its scales.
+    ///
+    /// # Errors
+    /// Where there is not a scale for each row or block.
+    pub(crate) fn of(weights: Packed, scales: &Scales, choice: Choice) -> Result<Self, PackError> {
+        if let Scales::Row(scales) | Scales::Block { scales, .. } = scales
+            && scales.len() != weights.n() * weights.blocks()
         {
-            return Err(PackError::Scales { n: trits.n, blocks: weights.blocks(), found: scales.len() });
+            return Err(PackError::Scales { n: weights.n(), blocks: weights.blocks(), found: scales.len() });
         }
-        let scales = match &trits.scales {
+        let block = weights.k() / weights.blocks();
+        let scales = match scales {
             Scales::Tensor(scale) => Packing::Tensor(*scale),
             Scales::Row(scales) | Scales::Block { scales, .. } => Packing::Blocks(pack_scales(&weights, scales)),
         };
@@ -202,14 +211,6 @@ impl Ternary {
 fn scale_row(y: &mut [f32], sums: &[i32], step: f64) {
     for (y, &sum) in y.iter_mut().zip(sums) {
         *y = (f64::from(sum) * step) as f32;
-    }
-}
-
-/// Weights that share a scale within a row.
-fn block(trits: &Trits) -> usize {
-    match &trits.scales {
-        Scales::Block { size, .. } => *size,
-        Scales::Tensor(_) | Scales::Row(_) => trits.k,
     }
 }
 

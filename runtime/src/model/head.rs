@@ -91,16 +91,24 @@ impl Head {
         Head { projection, coarse: None }
     }
 
-    /// Makes a copy, where one would have fewer bytes and could decide.
+    /// Makes a copy, where one would have fewer bytes and could decide; `before(n, k)` may know one that was made before.
     ///
     /// # Errors
     /// Never, for a matrix that [`Float::new`](crate::linear::Float::new) has accepted.
-    pub fn copy(&mut self, pool: &Pool, scales: &Scales) -> Result<(), quant::Error> {
+    pub fn copy(
+        &mut self,
+        pool: &Pool,
+        scales: &Scales,
+        before: impl FnOnce(usize, usize) -> Option<Coarse>,
+    ) -> Result<(), quant::Error> {
         if let Linear::Float(float) = &self.projection.linear
             && matches!(float.kind(), Kind::F16 | Kind::BF16 | Kind::F32)
             && self.decides(scales)
         {
-            self.coarse = Coarse::new(float, pool)?;
+            self.coarse = match before(float.n(), float.k()) {
+                None => Coarse::new(float, pool)?,
+                known => known,
+            };
         }
         Ok(())
     }
@@ -286,7 +294,7 @@ mod tests {
     fn head(n: usize, k: usize, weights: &[f32], scales: &Scales) -> Head {
         let linear = Linear::Float(of_f32(n, k, weights));
         let mut head = Head::new(Projection { linear, norm: None, scale: None, bias: None });
-        head.copy(&Pool::new(1), scales).unwrap();
+        head.copy(&Pool::new(1), scales, |_, _| None).unwrap();
         head
     }
 

@@ -9,7 +9,9 @@ pub mod experts;
 pub mod forward;
 pub mod head;
 pub mod kv;
+mod loader;
 pub mod norm;
+mod packing;
 pub mod rope;
 pub mod session;
 pub mod weights;
@@ -28,6 +30,7 @@ pub use config::{Config, ConfigError, Pooling, UnknownPooling};
 pub use forward::ForwardError;
 pub use head::{HeadMode, HeadUse};
 pub use kv::{KvShape, KvType};
+pub use loader::{LoadOptions, LoadReport};
 pub use session::{Predictions, Session, SessionError, SessionOptions};
 pub use weights::{Weights, WeightsError};
 
@@ -38,13 +41,6 @@ pub struct Model {
     config: Config,
     weights: Weights,
     pool: Pool,
-}
-
-/// How a model is to be loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LoadOptions {
-    /// How the head is computed.
-    pub head: HeadMode,
 }
 
 /// A model that cannot be loaded.
@@ -84,7 +80,7 @@ impl Model {
         file: &gguf::File,
         selection: &Selection,
         pool: Pool,
-        options: LoadOptions,
+        options: LoadOptions<'_>,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Model, Error> {
         file.check_model()?;

@@ -1,23 +1,21 @@
 //! A model's weights: checked all together, then made ready for the forward pass.
 
-use std::collections::{HashMap, HashSet};
-use std::ops::Range;
+use std::collections::HashSet;
+use std::io;
 use std::path::PathBuf;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::gguf;
 use crate::kernels::Selection;
-use crate::linear::{Float, Linear, LinearError, Ternary};
-use crate::model::LoadOptions;
+use crate::linear::{Linear, LinearError, Ternary};
 use crate::model::activation::Activation;
-use crate::model::config::{Config, Experts};
-use crate::model::embedding::{Embedding, TernaryTable};
-use crate::model::head::{Head, HeadMode};
-use crate::model::rope::{Rope, RopeConfig, Ropes, Scaling};
-use crate::quant::{self, Scales, Trits};
+use crate::model::config::Config;
+use crate::model::embedding::Embedding;
+use crate::model::head::Head;
+use crate::model::loader::{LoadOptions, LoadReport, Loader};
+use crate::model::rope::{RopeConfig, Ropes, Scaling};
+use crate::pack::Section;
+use crate::quant;
 use crate::threads::Pool;
-use crate::vector::all_finite;
 
 /// A matrix, what it reads is normalised by, and what its product is multiplied with and added to.
 #[derive(Debug)]
@@ -34,7 +32,7 @@ pub struct Projection {
 
 impl Projection {
     /// A matrix alone.
-    fn plain(linear: Linear) -> Self {
+    pub(super) fn plain(linear: Linear) -> Self {
         Projection { linear, norm: None, scale: None, bias: None }
     }
 }
@@ -136,9 +134,11 @@ pub struct Weights {
     /// Row to logits, the embedding's own matrix where the model ties them; `None` in a model of embeddings.
     pub head: Option<Head>,
     /// Position to rotation.
-    ropes: Ropes,
+    pub(super) ropes: Ropes,
     /// The rotations of longer contexts than so many tokens, where they differ.
-    long: Option<(usize, Ropes)>,
+    pub(super) long: Option<(usize, Ropes)>,
+    pub(super) sections: Vec<Section>,
+    pub(super) report: LoadReport,
 }
 
 impl Weights {
@@ -152,6 +152,17 @@ impl Weights {
             Linear::Ternary(ternary) => Some(ternary),
             Linear::Float(_) => None,
         })
+    }
+
+    /// What a file of packed weights is to hold, so that the next load finds them as they are: none where this one was not
+    /// asked to look for such a file. They share the weights' memory.
+    pub fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
+    /// What loading came to.
+    pub fn report(&self) -> LoadReport {
+        self.report
     }
 
     /// How positions are told apart where there is to be room for `context` tokens.
@@ -232,6 +243,15 @@ pub enum WeightsError {
         /// The factor.
         factor: f32,
     },
+    /// No room for what is packed.
+    #[error("{}: there is no memory for its packed weights ({source}); end other programs, or take a smaller model",
+            path.display())]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A matrix that no kernel serves.
     #[error("{}: {source}", path.display())]
     Linear {
@@ -242,17 +262,17 @@ pub enum WeightsError {
     },
 }
 
-const EMBEDDING: &str = "token_embd.weight";
-const HEAD: &str = "output.weight";
-const OUTPUT_NORM: &str = "output_norm.weight";
-const HEAD_BIAS: &str = "output.bias";
-const ROPE_FACTORS: &str = "rope_freqs.weight";
-const LONG_FACTORS: &str = "rope_factors_long.weight";
-const SHORT_FACTORS: &str = "rope_factors_short.weight";
+pub(super) const EMBEDDING: &str = "token_embd.weight";
+pub(super) const HEAD: &str = "output.weight";
+pub(super) const OUTPUT_NORM: &str = "output_norm.weight";
+pub(super) const HEAD_BIAS: &str = "output.bias";
+pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
+pub(super) const LONG_FACTORS: &str = "rope_factors_long.weight";
+pub(super) const SHORT_FACTORS: &str = "rope_factors_short.weight";
 
 /// What a tensor is to be made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     /// Floats.
     Vector,
     /// Of any type.
@@ -262,12 +282,12 @@ enum Form {
 }
 
 /// A tensor that the architecture has a place for.
-struct Place {
-    name: String,
+pub(super) struct Place {
+    pub(super) name: String,
     /// Innermost first.
-    shape: Vec<usize>,
+    pub(super) shape: Vec<usize>,
     required: bool,
-    form: Form,
+    pub(super) form: Form,
 }
 
 /// Every tensor that a model of this configuration may have.
@@ -389,268 +409,11 @@ impl Weights {
         config: &Config,
         selection: &Selection,
         pool: &Pool,
-        options: LoadOptions,
+        options: LoadOptions<'_>,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Weights, WeightsError> {
         let places = places(config);
         check(file, config, &places)?;
-        let tied = file.opt_tensor(HEAD).is_none();
-        // A model of embeddings has no use for a head.
-        let head = config.pooling.is_none().then_some(if tied { EMBEDDING } else { HEAD });
-        let matrices: Vec<&Place> = places
-            .iter()
-            .filter(|place| place.form != Form::Vector && file.opt_tensor(&place.name).is_some())
-            .filter(|place| ![EMBEDDING, HEAD].contains(&place.name.as_str()) || Some(place.name.as_str()) == head)
-            .collect();
-        let loader = Loader { file, selection };
-        let made: Vec<OnceLock<Result<Vec<Linear>, WeightsError>>> = matrices.iter().map(|_| OnceLock::new()).collect();
-        let done = AtomicUsize::new(0);
-        pool.for_each(matrices.len(), |_, index| {
-            made[index].get_or_init(|| loader.matrices(matrices[index]));
-            progress(done.fetch_add(1, Relaxed) + 1, matrices.len());
-        });
-        let mut ready = HashMap::new();
-        for (place, made) in matrices.iter().zip(made) {
-            // Every index was taken by some thread, and a panic would have been passed on.
-            if let Some(made) = made.into_inner() {
-                ready.insert(place.name.as_str(), made?);
-            }
-        }
-        let mut weights = loader.assemble(config, &mut Ready { loader: &loader, matrices: ready }, head)?;
-        if let Some(head) = weights.head.as_mut().filter(|_| options.head == HeadMode::TwoStage) {
-            head.copy(pool, &config.scales).map_err(loader.decode_error(if tied { EMBEDDING } else { HEAD }))?;
-        }
-        Ok(weights)
+        Loader::new(file, selection, pool, options, progress).load(config, &places)
     }
-}
-
-/// Matrices that have been made, by their tensors' names.
-struct Ready<'a> {
-    loader: &'a Loader<'a>,
-    matrices: HashMap<&'a str, Vec<Linear>>,
-}
-
-impl Ready<'_> {
-    /// All matrices of a stack.
-    fn stack(&mut self, name: &str) -> Result<Vec<Linear>, WeightsError> {
-        match self.matrices.remove(name) {
-            Some(matrices) => Ok(matrices),
-            None => Ok(vec![self.loader.matrix(name)?]),
-        }
-    }
-
-    fn matrix(&mut self, name: &str) -> Result<Linear, WeightsError> {
-        match self.matrices.remove(name).and_then(|mut matrices| matrices.pop()) {
-            Some(linear) => Ok(linear),
-            None => self.loader.matrix(name),
-        }
-    }
-
-    /// A matrix of a layer with all that the file has for it.
-    fn projection(&mut self, config: &Config, layer: usize, matrix: &str) -> Result<Projection, WeightsError> {
-        let name = |what: &str| format!("blk.{layer}.{matrix}.{what}");
-        let norm = config.input_norms.iter().find(|(of, _)| *of == matrix);
-        let norm = norm.map(|(_, norm)| self.loader.vector(&format!("blk.{layer}.{norm}.weight")));
-        Ok(Projection {
-            linear: self.matrix(&name("weight"))?,
-            norm: norm.transpose()?,
-            scale: self.loader.opt_vector(&name("scale"))?.map(|scale| scale[0]),
-            bias: self.loader.opt_vector(&name("bias"))?,
-        })
-    }
-
-    fn feed_forward(&mut self, config: &Config, layer: usize) -> Result<FeedForward, WeightsError> {
-        let Some(Experts { used, .. }) = config.experts else {
-            return Ok(FeedForward::Dense(Box::new(Gated {
-                gate: self.projection(config, layer, "ffn_gate")?,
-                up: self.projection(config, layer, "ffn_up")?,
-                down: self.projection(config, layer, "ffn_down")?,
-            })));
-        };
-        let router = Box::new(self.projection(config, layer, "ffn_gate_inp")?);
-        let mut stack = |matrix: &str| self.stack(&format!("blk.{layer}.{matrix}_exps.weight"));
-        let (gates, ups, downs) = (stack("ffn_gate")?, stack("ffn_up")?, stack("ffn_down")?);
-        let experts = gates.into_iter().zip(ups).zip(downs).map(|((gate, up), down)| {
-            let [gate, up, down] = [gate, up, down].map(Projection::plain);
-            Gated { gate, up, down }
-        });
-        Ok(FeedForward::Mixture { router, experts: experts.collect(), used })
-    }
-}
-
-struct Loader<'a> {
-    file: &'a gguf::File,
-    selection: &'a Selection,
-}
-
-impl Loader<'_> {
-    fn decode_error(&self, name: &str) -> impl FnOnce(quant::Error) -> WeightsError {
-        let (path, tensor) = (self.file.path().into(), name.into());
-        move |source| WeightsError::Decode { path, tensor, source }
-    }
-
-    fn matrix(&self, name: &str) -> Result<Linear, WeightsError> {
-        let tensor = self.file.tensor(name)?;
-        let (n, k) = (tensor.n() as usize, tensor.k() as usize);
-        if tensor.kind.is_ternary() {
-            let trits = self.trits(name)?;
-            let packed = Ternary::new(name, &trits, self.selection);
-            return packed
-                .map(Linear::Ternary)
-                .map_err(|source| WeightsError::Linear { path: self.file.path().into(), source });
-        }
-        let float = Float::new(tensor.kind, n, k, self.file.data(tensor)).map_err(self.decode_error(name))?;
-        Ok(Linear::Float(float))
-    }
-
-    /// The matrices of a place: one, but for stacks.
-    fn matrices(&self, place: &Place) -> Result<Vec<Linear>, WeightsError> {
-        let (Form::Stack, &[k, n, count]) = (place.form, &place.shape[..]) else {
-            return Ok(vec![self.matrix(&place.name)?]);
-        };
-        let (name, tensor) = (&place.name, self.file.tensor(&place.name)?);
-        if !tensor.kind.is_ternary() {
-            let data = self.file.data(tensor);
-            let bytes = data.len() / count;
-            let float = |i: usize| Float::new(tensor.kind, n, k, data.slice(i * bytes..(i + 1) * bytes));
-            let floats = (0..count).map(|i| float(i).map(Linear::Float)).collect::<Result<_, quant::Error>>();
-            return floats.map_err(self.decode_error(name));
-        }
-        let packed = |trits: &Trits| {
-            let packed = Ternary::new(name, trits, self.selection).map(Linear::Ternary);
-            packed.map_err(|source| WeightsError::Linear { path: self.file.path().into(), source })
-        };
-        let data = self.file.data(tensor);
-        if tensor.kind.is_sliced_by_rows(n) {
-            let bytes = data.len() / count;
-            let decoded = (0..count).map(|i| quant::trits::decode(tensor.kind, &data[i * bytes..][..bytes], n, k));
-            return decoded.map(|trits| packed(&trits.map_err(self.decode_error(name))?)).collect();
-        }
-        let all = self.trits(name)?;
-        (0..count).map(|i| packed(&rows_of(&all, i * n..(i + 1) * n))).collect()
-    }
-
-    fn trits(&self, name: &str) -> Result<Trits, WeightsError> {
-        let tensor = self.file.tensor(name)?;
-        let (n, k) = (tensor.n() as usize, tensor.k() as usize);
-        let mut trits =
-            quant::trits::decode(tensor.kind, &self.file.data(tensor), n, k).map_err(self.decode_error(name))?;
-        if let Some(scale) = self.file.lookup_scale(tensor) {
-            trits.scales = trits.scales.times(self.vector(&scale.name)?[0]);
-        }
-        Ok(trits)
-    }
-
-    fn vector(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
-        let tensor = self.file.tensor(name)?;
-        let mut vector = vec![0f32; tensor.elements() as usize];
-        quant::float::decode(tensor.kind, &self.file.data(tensor), &mut vector).map_err(self.decode_error(name))?;
-        if all_finite(&vector) {
-            Ok(vector)
-        } else {
-            Err(WeightsError::NotFinite { path: self.file.path().into(), tensor: name.into() })
-        }
-    }
-
-    fn opt_vector(&self, name: &str) -> Result<Option<Vec<f32>>, WeightsError> {
-        self.file.opt_tensor(name).map(|_| self.vector(name)).transpose()
-    }
-
-    fn embedding(&self) -> Result<Embedding, WeightsError> {
-        let tensor = self.file.tensor(EMBEDDING)?;
-        if tensor.kind.is_ternary() {
-            return Ok(Embedding::Ternary(TernaryTable::new(&self.trits(EMBEDDING)?)));
-        }
-        let (rows, data) = (tensor.n() as usize, self.file.data(tensor));
-        // Decoding the first row proves that the others can be.
-        let row = data.len() / rows;
-        let mut first = vec![0f32; tensor.k() as usize];
-        quant::float::decode(tensor.kind, &data[..row], &mut first).map_err(self.decode_error(EMBEDDING))?;
-        Ok(Embedding::Float { kind: tensor.kind, row, data })
-    }
-
-    fn assemble(&self, config: &Config, ready: &mut Ready<'_>, head: Option<&str>) -> Result<Weights, WeightsError> {
-        let layers = (0..config.layers).map(|index| {
-            let norm = |norm: &str| self.vector(&format!("blk.{index}.{norm}.weight"));
-            let opt_norm = |name: &str, there: bool| there.then(|| norm(name)).transpose();
-            let window = config.window.as_ref().filter(|window| window.layers[index]);
-            let limit = config.experts.as_ref().map_or(0.0, |experts| experts.limits[index]);
-            Ok::<_, WeightsError>(Layer {
-                attn_norm: norm("attn_norm")?,
-                q: ready.projection(config, index, "attn_q")?,
-                k: ready.projection(config, index, "attn_k")?,
-                v: ready.projection(config, index, "attn_v")?,
-                q_norm: opt_norm("attn_q_norm", config.family.head_norms)?,
-                k_norm: opt_norm("attn_k_norm", config.family.head_norms)?,
-                reach: window.map_or(Reach::Whole, |window| Reach::Window(window.tokens)),
-                output: ready.projection(config, index, "attn_output")?,
-                attn_post_norm: opt_norm("post_attention_norm", config.family.post_norms)?,
-                ffn_norm: norm("ffn_norm")?,
-                feed_forward: ready.feed_forward(config, index)?,
-                activation: match config.activation {
-                    Activation::Silu if limit > LEAST_LIMIT => Activation::ClampedSilu { limit },
-                    activation => activation,
-                },
-                ffn_post_norm: opt_norm("post_ffw_norm", config.family.post_norms)?,
-            })
-        });
-        let layers = layers.collect::<Result<_, WeightsError>>()?;
-        let head = head.map(|name| {
-            let bias = self.opt_vector(HEAD_BIAS)?;
-            Ok::<_, WeightsError>(Head::new(Projection { bias, ..Projection::plain(ready.matrix(name)?) }))
-        });
-        let (ropes, long) = self.ropes(config)?;
-        Ok(Weights {
-            embedding: self.embedding()?,
-            layers,
-            output_norm: self.vector(OUTPUT_NORM)?,
-            head: head.transpose()?,
-            ropes,
-            long,
-        })
-    }
-
-    /// The rotations, and those of longer contexts than so many tokens.
-    fn ropes(&self, config: &Config) -> Result<(Ropes, Option<(usize, Ropes)>), WeightsError> {
-        let window = config.window.as_ref().map(|window| Rope::new(&window.rope, &[]));
-        let with = |factors: &[f32]| Ropes {
-            whole: config.rope.map(|rope| Rope::new(&rope, factors)),
-            window: window.clone(),
-        };
-        match config.rope {
-            Some(RopeConfig { scaling: Scaling::LongRope { original }, .. }) => {
-                let (short, long) = (self.rope_factors(SHORT_FACTORS)?, self.rope_factors(LONG_FACTORS)?);
-                Ok((with(&short), Some((original, with(&long)))))
-            }
-            _ => Ok((with(&self.rope_factors(ROPE_FACTORS)?), None)),
-        }
-    }
-
-    fn rope_factors(&self, tensor: &str) -> Result<Vec<f32>, WeightsError> {
-        let factors = self.opt_vector(tensor)?.unwrap_or_default();
-        match factors.iter().enumerate().find(|&(_, &factor)| factor <= 0.0) {
-            Some((pair, &factor)) => {
-                let path = self.file.path().into();
-                Err(WeightsError::RopeFactor { path, tensor: tensor.into(), pair, factor })
-            }
-            None => Ok(factors),
-        }
-    }
-}
-
-/// Limits up to this clamp nothing, as llama.cpp has it.
-const LEAST_LIMIT: f32 = 1e-6;
-
-/// Some rows of a matrix of trits.
-fn rows_of(trits: &Trits, rows: Range<usize>) -> Trits {
-    let Trits { k, codes, scales, .. } = trits;
-    let scales = match scales {
-        Scales::Tensor(scale) => Scales::Tensor(*scale),
-        Scales::Row(scales) => Scales::Row(scales[rows.clone()].to_vec()),
-        Scales::Block { size, scales } => {
-            let blocks = k / size;
-            Scales::Block { size: *size, scales: scales[rows.start * blocks..rows.end * blocks].to_vec() }
-        }
-    };
-    Trits { n: rows.len(), k: *k, codes: codes[rows.start * k..rows.end * k].to_vec(), scales }
 }

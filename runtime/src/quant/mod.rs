@@ -7,12 +7,14 @@ pub mod float;
 mod lookup;
 mod planes;
 pub mod recognise;
+mod rows;
 mod rows4;
 mod scales;
 mod sequence;
 pub mod trits;
 
 pub use error::Error;
+pub use rows::Rows;
 pub use scales::Scales;
 pub use trits::Trits;
 

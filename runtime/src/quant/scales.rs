@@ -1,5 +1,7 @@
 //! Scales of ternary weights: how many there are, and how exactly they can be said.
 
+use std::ops::Range;
+
 /// The scales of ternary weights, in the coarsest form that says it exactly.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scales {
@@ -60,18 +62,19 @@ impl Scales {
         Scales::Block { size, scales }
     }
 
-    /// Scales for `size` codes each of rows of `k`, where those of nothing but zeros are a neighbour's, first one of the same
-    /// row: they say nothing, and encoders write 0 there.
-    pub(super) fn over_zeros(mut scales: Vec<f32>, codes: &[u8], size: usize, k: usize) -> Vec<f32> {
-        if same(&scales) {
-            return scales;
+    /// Whether all are equal to the last bit.
+    pub(super) fn are_same(scales: &[f32]) -> bool {
+        same(scales)
+    }
+
+    /// Scales, `of_row` of them to a row, where those that are not `used`, since they are for nothing but zeros, are a
+    /// neighbour's, first one of the same row: they say nothing, and encoders write 0 there.
+    pub(super) fn over_zeros(mut scales: Vec<f32>, mut used: Vec<bool>, of_row: usize) -> Vec<f32> {
+        let of_row = of_row.max(1);
+        for (scales, used) in scales.chunks_mut(of_row).zip(used.chunks_mut(of_row)) {
+            spread(scales, used);
         }
-        let mut known: Vec<bool> = codes.chunks_exact(size).map(|codes| codes.iter().any(|&code| code != 1)).collect();
-        let of_row = (k / size).max(1);
-        for (scales, known) in scales.chunks_mut(of_row).zip(known.chunks_mut(of_row)) {
-            spread(scales, known);
-        }
-        spread(&mut scales, &mut known);
+        spread(&mut scales, &mut used);
         scales
     }
 
@@ -84,8 +87,31 @@ impl Scales {
         }
     }
 
+    /// Elements that share a scale within a row of `k`.
+    pub(crate) fn block(&self, k: usize) -> usize {
+        match self {
+            Scales::Tensor(_) | Scales::Row(_) => k,
+            Scales::Block { size, .. } => *size,
+        }
+    }
+
+    /// Those of some of the rows of `k`.
+    ///
+    /// # Panics
+    /// Where there are no such rows.
+    pub(crate) fn of_rows(&self, rows: Range<usize>, k: usize) -> Scales {
+        match self {
+            Scales::Tensor(scale) => Scales::Tensor(*scale),
+            Scales::Row(scales) => Scales::Row(scales[rows].to_vec()),
+            Scales::Block { size, scales } => {
+                let blocks = k / size;
+                Scales::Block { size: *size, scales: scales[rows.start * blocks..rows.end * blocks].to_vec() }
+            }
+        }
+    }
+
     /// The numbers.
-    pub(super) fn numbers(&self) -> &[f32] {
+    pub(crate) fn numbers(&self) -> &[f32] {
         match self {
             Scales::Tensor(scale) => std::slice::from_ref(scale),
             Scales::Row(scales) | Scales::Block { scales, .. } => scales,

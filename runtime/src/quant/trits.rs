@@ -5,8 +5,9 @@
 
 use multiversion::multiversion;
 
+pub use super::rows::Rows;
 pub use super::scales::Scales;
-use super::{Error, base3, check_size, each, lookup, planes, rows4, sequence, size};
+use super::{Error, base3, each, lookup, planes, rows4, sequence, size};
 use crate::gguf::{Format, Kind, ScalePlace};
 
 /// A matrix of n rows of k ternary weights: trit times scale.
@@ -44,35 +45,11 @@ impl Trits {
 /// If `kind` is not ternary, `bytes` has the wrong size, a code is not 0, 1 or 2, or a scale is not finite; if the tiles
 /// of a lookup type are not known.
 pub fn decode(kind: Kind, bytes: &[u8], n: usize, k: usize) -> Result<Trits, Error> {
-    let (format, place) = ternary(kind)?;
-    let mut codes;
-    let scales = if kind.is_lookup() {
-        let payload = size(kind, n, k)? - format.trailer as usize;
-        if bytes.len() != payload {
-            check_size(kind, bytes.len(), n, k)?;
-        }
-        codes = lookup::decode(kind, &bytes[..payload], n, k)?;
-        if bytes.len() == payload { vec![1.0] } else { scales(format, place, bytes, k) }
-    } else {
-        check_size(kind, bytes.len(), n, k)?;
-        codes = vec![0; n * k];
-        let blocks = &bytes[..before_trailer(format, bytes.len())];
-        let cut = Cut::new(format, blocks.len(), k);
-        let runs = blocks.chunks_exact(cut.bytes).map(|run| &run[cut.head..]);
-        let digits = match kind {
-            Kind::IQ1_BN => base3::Digits::of(runs.clone()),
-            _ => base3::Digits::MostFirst,
-        };
-        for (run, codes) in runs.zip(codes.chunks_exact_mut(cut.elements)) {
-            unpack(kind, digits, run, codes);
-        }
-        scales(format, place, bytes, k)
-    };
-    check_codes(kind, &codes, k)?;
-    let under = elements_under_one(format, place, n, k);
-    check_scales(kind, &scales, under, k)?;
-    let scales = Scales::over_zeros(scales, &codes, under, k);
-    Ok(Trits { n, k, codes, scales: Scales::fold(scales, under, k) })
+    let rows = Rows::new(kind, bytes, n, k)?;
+    let mut codes = vec![0; n * k];
+    rows.read(0..n, &mut codes)?;
+    let scales = rows.scales_of(&codes)?;
+    Ok(Trits { n, k, codes, scales })
 }
 
 /// Encodes weights as a tensor of a ternary `kind`, exactly.
@@ -88,7 +65,7 @@ pub fn encode(kind: Kind, trits: &Trits) -> Result<Vec<u8>, Error> {
         if need == found { Ok(()) } else { Err(Error::Count { what, rows: n, k, need, found }) }
     };
     count("codes", n * k, codes.len())?;
-    check_codes(kind, codes, k)?;
+    check_codes(kind, codes, 0, k)?;
     let own = scales.size(n, k);
     if own == 0 || !(n * k).is_multiple_of(own) || own < k && !k.is_multiple_of(own) {
         return Err(Error::Blocks { k, size: own });
@@ -134,7 +111,7 @@ fn holding(trits: &Trits) -> String {
     names.join(", ")
 }
 
-fn ternary(kind: Kind) -> Result<(&'static Format, ScalePlace), Error> {
+pub(super) fn ternary(kind: Kind) -> Result<(&'static Format, ScalePlace), Error> {
     match (kind, kind.format()) {
         (_, Some(format @ Format { scales: Some(place), .. })) => Ok((format, *place)),
         (Kind::Unknown(_), _) => Err(Error::Unknown { kind }),
@@ -143,7 +120,7 @@ fn ternary(kind: Kind) -> Result<(&'static Format, ScalePlace), Error> {
 }
 
 /// Elements that share a scale, of `n` rows of `k`.
-fn elements_under_one(format: &Format, place: ScalePlace, n: usize, k: usize) -> usize {
+pub(super) fn elements_under_one(format: &Format, place: ScalePlace, n: usize, k: usize) -> usize {
     match place {
         ScalePlace::Tensor => n * k,
         ScalePlace::RowF32 | ScalePlace::RowF16 => k,
@@ -152,25 +129,35 @@ fn elements_under_one(format: &Format, place: ScalePlace, n: usize, k: usize) ->
 }
 
 /// How blocks are cut: into runs, and what lies before each.
-struct Cut {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
     /// Bytes of a run with its head.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Bytes of its head.
-    head: usize,
+    pub(super) head: usize,
     /// Elements of a run.
-    elements: usize,
+    pub(super) elements: usize,
 }
 
 impl Cut {
     /// Of `bytes` bytes of blocks and heads.
     fn new(format: &Format, bytes: usize, k: usize) -> Cut {
-        let (block, rows, head) = (format.bytes as usize, format.rows as usize, format.head as usize);
-        let in_block = format.elements as usize;
-        if head == 0 && rows == 1 {
+        let unit = Cut::unit(format, k);
+        if unit.head == 0 {
             // All of it is one run.
-            return Cut { bytes, head: 0, elements: bytes / block * in_block };
+            return Cut { bytes, head: 0, elements: bytes / unit.bytes * unit.elements };
         }
-        Cut { bytes: rows * (head + k / in_block * block), head: rows * head, elements: rows * k }
+        unit
+    }
+
+    /// The shortest run of rows of `k`: a block where nothing lies before those of a row, else the rows that lie together.
+    pub(super) fn unit(format: &Format, k: usize) -> Cut {
+        let (bytes, rows, head) = (format.bytes as usize, format.rows as usize, format.head as usize);
+        let elements = format.elements as usize;
+        match head {
+            0 => Cut { bytes, head, elements },
+            _ => Cut { bytes: rows * (head + k / elements * bytes), head: rows * head, elements: rows * k },
+        }
     }
 }
 
@@ -179,7 +166,7 @@ fn before_trailer(format: &Format, bytes: usize) -> usize {
     bytes - format.trailer as usize
 }
 
-fn scales(format: &Format, place: ScalePlace, bytes: &[u8], k: usize) -> Vec<f32> {
+pub(super) fn scales(format: &Format, place: ScalePlace, bytes: &[u8], k: usize) -> Vec<f32> {
     let half = |bytes: &[u8; 2]| half::f16::from_le_bytes(*bytes).to_f32();
     let single = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
     let cut = Cut::new(format, before_trailer(format, bytes.len()), k);
@@ -226,16 +213,17 @@ fn write_scales(format: &Format, place: ScalePlace, scales: &[f32], k: usize, ou
     }
 }
 
-fn check_codes(kind: Kind, codes: &[u8], k: usize) -> Result<(), Error> {
+/// Checks the codes of rows of `k`, of which `row` is the first.
+pub(super) fn check_codes(kind: Kind, codes: &[u8], row: usize, k: usize) -> Result<(), Error> {
     if largest(codes) <= 2 {
         return Ok(());
     }
     let invalid = codes.iter().enumerate().find(|&(_, &code)| code > 2);
-    invalid.map_or(Ok(()), |(at, &code)| Err(Error::Code { kind, row: at / k, column: at % k, code }))
+    invalid.map_or(Ok(()), |(at, &code)| Err(Error::Code { kind, row: row + at / k, column: at % k, code }))
 }
 
 /// Checks scales for `size` elements each of rows of `k`.
-fn check_scales(kind: Kind, scales: &[f32], size: usize, k: usize) -> Result<(), Error> {
+pub(super) fn check_scales(kind: Kind, scales: &[f32], size: usize, k: usize) -> Result<(), Error> {
     match scales.iter().position(|scale| !scale.is_finite()) {
         None => Ok(()),
         Some(at) => Err(Error::Scale { kind, row: at * size / k, column: at * size % k, scale: scales[at] }),
@@ -249,7 +237,7 @@ fn largest(codes: &[u8]) -> u8 {
 
 /// Decodes a run of blocks of a ternary `kind` to as many codes as `out` has; `digits` are those of IQ1_BN.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn unpack(kind: Kind, digits: base3::Digits, bytes: &[u8], out: &mut [u8]) {
+pub(super) fn unpack(kind: Kind, digits: base3::Digits, bytes: &[u8], out: &mut [u8]) {
     match kind {
         Kind::I2_S => each(bytes, out, |bytes: &[u8; 32], out| planes::unpack::<_, 128>(bytes, out, planes::DOWN)),
         Kind::I2_S_ARM64 => each(bytes, out, |bytes: &[u8; 16], out| planes::unpack::<_, 64>(bytes, out, planes::DOWN)),

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use tritune::gguf::{File, I2sLayout, ReadOptions};
 use tritune::kernels::{Force, Selection};
-use tritune::model::{HeadMode, HeadUse, LoadOptions, Model};
+use tritune::model::{HeadMode, HeadUse, LoadOptions, LoadReport, Model};
+use tritune::pack::{Pack, Refusal, Section};
 use tritune::threads::{self, Pool};
 
 use crate::probe;
@@ -93,6 +94,10 @@ impl Policy {
 pub(crate) struct Engine {
     #[command(flatten)]
     policy: Policy,
+    /// Keep packed weights in a file, MODEL.tritune where none is named, and take them from there when the same model is
+    /// loaded again
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
+    pack_cache: Option<Option<PathBuf>>,
     /// Where to run
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
@@ -127,20 +132,63 @@ impl Engine {
         let start = Instant::now();
         let pool = Pool::new(threads);
         let selection = self.policy.selection(pool.threads())?;
+        let pack = self.pack_cache.as_ref().map(|path| {
+            let path = path.clone().unwrap_or_else(|| Pack::beside(file.path()));
+            Pack::open(path, file, &pool)
+        });
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
         let progress = |done, all| {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         };
-        let options = LoadOptions { head: self.head.into() };
+        let options = LoadOptions { head: self.head.into(), pack: pack.as_ref() };
         let model = Model::load_with(file, &selection, pool, options, &progress)?;
         bar.finish_and_clear();
-        eprintln!("loaded {} in {:.2} s", file.path().display(), start.elapsed().as_secs_f64());
+        tell_time(file, &model, start.elapsed(), pack.as_ref());
         tell_choices(&model);
-        if let Some(warning) = probe::layout(file, &model, &selection) {
+        let read = probe::mark(file);
+        let is_probed = |pack: &Pack| read.as_ref().is_some_and(|read| pack.holds(read));
+        let warning = match pack.as_ref().is_some_and(is_probed) {
+            true => None,
+            false => probe::layout(file, &model, &selection),
+        };
+        if let Some(pack) = &pack {
+            let mut sections = model.weights().sections().to_vec();
+            sections.extend(read.filter(|_| warning.is_none()));
+            keep(pack, &sections);
+        }
+        if let Some(warning) = warning {
             eprintln!("warning: {warning}");
         }
         Ok(model)
+    }
+}
+
+/// Says how long a model took to load, and what part packing had in it.
+fn tell_time(file: &File, model: &Model, time: Duration, pack: Option<&Pack>) {
+    let LoadReport { ternary, packed_before, packing } = model.weights().report();
+    eprint!("loaded {} in {:.2} s", file.path().display(), time.as_secs_f64());
+    if ternary > packed_before {
+        eprint!("; {} matrices packed in {:.2} s", ternary - packed_before, packing.as_secs_f64());
+    }
+    match pack {
+        Some(pack) if packed_before > 0 => eprintln!("; {packed_before} matrices out of {}", pack.path().display()),
+        _ => eprintln!(),
+    }
+}
+
+/// Writes packed weights where the file of them is not what it is to be.
+fn keep(pack: &Pack, sections: &[Section]) {
+    let path = pack.path().display();
+    if let Some(why) = pack.refusal() {
+        eprintln!("warning: packed weights in {path} are not used: {why}");
+    }
+    if sections.iter().all(|section| pack.holds(section)) || pack.refusal().is_some_and(Refusal::is_lasting) {
+        return;
+    }
+    match pack.write(sections) {
+        Ok(()) => eprintln!("packed weights are in {path} for the next time"),
+        Err(why) => eprintln!("warning: packed weights cannot be kept in {path}: {why}"),
     }
 }
 

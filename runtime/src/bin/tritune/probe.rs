@@ -3,6 +3,7 @@
 use tritune::gguf::{File, Kind, ReadOptions};
 use tritune::kernels::Selection;
 use tritune::model::{KvType, Model, Session, SessionError, SessionOptions};
+use tritune::pack::Section;
 use tritune::threads::Pool;
 use tritune::tokenizer::{Special, Tokenizer};
 use tritune::vector::log_sum_exp;
@@ -23,9 +24,7 @@ const CLEARLY: f64 = 10.0;
 /// A warning, where the file has I2_S weights, nothing was said about their layout, and the other one reads clearly better.
 /// Costs a pass over one sentence; a second load where that says that something is wrong.
 pub(crate) fn layout(file: &File, model: &Model, selection: &Selection) -> Option<String> {
-    if file.options().i2s_layout.is_some() || !file.tensors().iter().any(|tensor| tensor.kind == Kind::I2_S) {
-        return None;
-    }
+    mark(file)?;
     let tokens = Tokenizer::from_gguf(file).ok()?.encode(SENTENCE, Special::Parse).ok()?;
     let as_is = perplexity(model, &tokens)?;
     let nonsense = (model.config().vocab as f64).powf(NONSENSE);
@@ -46,6 +45,12 @@ pub(crate) fn layout(file: &File, model: &Model, selection: &Selection) -> Optio
             used.other(),
         )
     })
+}
+
+/// What a file of packed weights holds where nothing was wrong with the layout of I2_S that the model is read in.
+pub(crate) fn mark(file: &File) -> Option<Section> {
+    let is_asked = file.options().i2s_layout.is_none() && file.tensors().iter().any(|tensor| tensor.kind == Kind::I2_S);
+    is_asked.then(|| Section::mark("i2s-layout", "reads well"))
 }
 
 /// How well a model foresees the tokens after the first; infinite where it computes no numbers. `None` where it does not
