@@ -12,6 +12,7 @@ use tritune::kernels::{Force, Selection};
 use tritune::model::{HeadMode, HeadUse, LoadOptions, LoadReport, Model};
 use tritune::pack::{Pack, Refusal, Section};
 use tritune::threads::{self, Pool};
+use tritune::tokenizer::Tokenizer;
 
 use crate::probe;
 
@@ -126,6 +127,11 @@ impl From<Head> for HeadMode {
 impl Engine {
     /// Makes the model ready to run on `threads` threads, all cores where 0; progress and time go to stderr.
     pub(crate) fn load(&self, file: &File, threads: usize) -> Result<Model> {
+        self.load_with(file, threads, None)
+    }
+
+    /// The same, for who has made the file's tokenizer, which the load may need, too.
+    pub(crate) fn load_with(&self, file: &File, threads: usize, tokenizer: Option<&Tokenizer>) -> Result<Model> {
         if self.device == Device::Gpu {
             bail!("this build has no GPU support; run with --device cpu");
         }
@@ -150,7 +156,7 @@ impl Engine {
         let is_probed = |pack: &Pack| read.as_ref().is_some_and(|read| pack.holds(read));
         let warning = match pack.as_ref().is_some_and(is_probed) {
             true => None,
-            false => probe::layout(file, &model, &selection),
+            false => probe::layout(file, &model, &selection, tokenizer),
         };
         if let Some(pack) = &pack {
             let mut sections = model.weights().sections().to_vec();

@@ -2,7 +2,7 @@
 
 use tritune::gguf::{File, Kind, ReadOptions};
 use tritune::kernels::Selection;
-use tritune::model::{KvType, Model, Session, SessionError, SessionOptions};
+use tritune::model::{HeadMode, KvType, LoadOptions, Model, Session, SessionError, SessionOptions};
 use tritune::pack::Section;
 use tritune::threads::Pool;
 use tritune::tokenizer::{Special, Tokenizer};
@@ -23,9 +23,20 @@ const CLEARLY: f64 = 10.0;
 
 /// A warning, where the file has I2_S weights, nothing was said about their layout, and the other one reads clearly better.
 /// Costs a pass over one sentence; a second load where that says that something is wrong.
-pub(crate) fn layout(file: &File, model: &Model, selection: &Selection) -> Option<String> {
+///
+/// `tokenizer` is the file's, where there is one already: large vocabularies take as long as a load.
+pub(crate) fn layout(
+    file: &File,
+    model: &Model,
+    selection: &Selection,
+    tokenizer: Option<&Tokenizer>,
+) -> Option<String> {
     mark(file)?;
-    let tokens = Tokenizer::from_gguf(file).ok()?.encode(SENTENCE, Special::Parse).ok()?;
+    let tokens = match tokenizer {
+        Some(tokenizer) => tokenizer.encode(SENTENCE, Special::Parse),
+        None => Tokenizer::from_gguf(file).and_then(|tokenizer| tokenizer.encode(SENTENCE, Special::Parse)),
+    };
+    let tokens = tokens.ok()?;
     let as_is = perplexity(model, &tokens)?;
     let nonsense = (model.config().vocab as f64).powf(NONSENSE);
     if as_is < nonsense {
@@ -34,7 +45,9 @@ pub(crate) fn layout(file: &File, model: &Model, selection: &Selection) -> Optio
     let used = file.options().i2s_layout.unwrap_or_default();
     let other = file.with_options(ReadOptions { i2s_layout: Some(used.other()), ..file.options().clone() }).ok()?;
     let pool = Pool::new(model.pool().threads());
-    let read = perplexity(&Model::load(&other, selection, pool, &|_, _| ()).ok()?, &tokens)?;
+    // All logits are asked for.
+    let options = LoadOptions { head: HeadMode::Full, ..LoadOptions::default() };
+    let read = perplexity(&Model::load_with(&other, selection, pool, options, &|_, _| ()).ok()?, &tokens)?;
     (read < nonsense && read * CLEARLY < as_is).then(|| {
         format!(
             "{} reads as nonsense (perplexity {as_is:.0} of a plain sentence), but with the other layout of I2_S as a text \
