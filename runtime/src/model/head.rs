@@ -42,7 +42,7 @@ const GROUP: usize = 16;
 
 const _: () = assert!(Coarse::PIECE.is_multiple_of(GROUP));
 
-/// A shortlist of more than this part of the vocabulary costs more than the whole head.
+/// A shortlist of more than one in so many tokens costs more than the whole head.
 const LONG: usize = 8;
 
 /// Passes for which the copy is left alone, at most, after it has failed to decide.
@@ -54,13 +54,13 @@ const CLAIM: usize = 16;
 /// How often which part of the head was computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeadUse {
-    /// Tokens chosen after by a shortlist.
+    /// Tokens whose logits a shortlist left for the choice of the next one.
     pub shortlists: u64,
     /// Exact rows computed for them.
     pub rows: u64,
     /// Tokens for which a shortlist was tried, and was too long.
     pub undecided: u64,
-    /// Tokens whose logits were computed all, those included.
+    /// Tokens of which all logits were computed, those included.
     pub full: u64,
 }
 
@@ -127,7 +127,7 @@ impl Shortlist {
         self.use_of
     }
 
-    /// Counts tokens whose logits were computed all.
+    /// Counts tokens of which all logits are computed.
     pub fn count_full(&mut self, tokens: usize) {
         self.use_of.full += tokens as u64;
     }
