@@ -31,11 +31,11 @@ use crate::threads::{Parts, Pool};
 /// Columns whose products are summed in 32 bits.
 const RUN: usize = 1024;
 
-/// Pieces between requests for the rows that follow, and releases of those before.
-const STRIDE: usize = 64;
-
-/// Columns between requests for memory further on.
+/// Columns between requests for memory further on, when products are formed.
 const STRETCH: usize = 256;
+
+/// Pieces between requests for the file's pages further on, and releases of those before, when a copy is made.
+const STRIDE: usize = 64;
 
 /// The largest magnitude of a query's codes: RUN · 127 · QUERY_MAX < 2³¹.
 const QUERY_MAX: i16 = 16383;
@@ -205,18 +205,44 @@ impl Query {
     /// Takes a row of activations; `false` where it is not finite, or too large for the bound to hold.
     #[must_use]
     pub fn set(&mut self, x: &[f32]) -> bool {
-        let largest = x.iter().fold(0f32, |largest, x| largest.max(x.abs()));
-        let norm = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
-        // A NaN is passed over by `max`, but not by the sum.
+        let (largest, norm) = extent(x);
+        // A NaN is passed over by the largest, but not by the norm.
         if norm.is_nan() || norm > f64::from(LARGEST) || (norm > 0.0 && norm < SHORTEST) {
             return false;
         }
         self.step = f64::from(largest) / f64::from(QUERY_MAX);
         let factor = if largest > 0.0 { f64::from(QUERY_MAX) / f64::from(largest) } else { 0.0 };
-        self.codes.clear();
-        self.codes.extend(x.iter().map(|&x| (f64::from(x) * factor).round() as i16));
+        self.codes.resize(x.len(), 0);
+        round(x, factor, &mut self.codes);
         self.norm = norm as f32;
         true
+    }
+}
+
+/// The largest magnitude of a row, and its norm.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+fn extent(x: &[f32]) -> (f32, f64) {
+    let (mut largest, mut squares) = ([0f32; LANES], [0f64; LANES]);
+    let mut look = |i: usize, x: f32| {
+        largest[i] = if x.abs() > largest[i] { x.abs() } else { largest[i] };
+        squares[i] += f64::from(x) * f64::from(x);
+    };
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (i, &x) in chunk.iter().enumerate() {
+            look(i, x);
+        }
+    }
+    rest.iter().enumerate().for_each(|(i, &x)| look(i, x));
+    (largest.into_iter().fold(0.0, f32::max), squares.into_iter().sum::<f64>().sqrt())
+}
+
+/// x · factor, rounded to integers within ±[`QUERY_MAX`].
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
+fn round(x: &[f32], factor: f64, codes: &mut [i16]) {
+    for (code, &x) in codes.iter_mut().zip(x) {
+        // Adding 1.5 · 2⁵² rounds to the nearest integer, and leaves it in the low bits.
+        *code = (f64::from(x) * factor + 6_755_399_441_055_744.0).to_bits() as i16;
     }
 }
 
