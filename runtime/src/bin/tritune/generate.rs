@@ -98,8 +98,8 @@ impl Generator<'_, '_> {
         let start = Instant::now();
         let mut generated = Generated::default();
         let fresh = &prompt[from..];
+        let mut scores = self.session.predict(fresh, self.sampler.demand(fresh))?;
         fresh.iter().for_each(|&id| self.sampler.accept(id));
-        let mut scores = self.session.predict(fresh, self.sampler.demand(&[]))?;
         generated.speed = Speed { prompt: fresh.len(), prompted: start.elapsed(), ..Speed::default() };
         let start = Instant::now();
         let mut stream = self.tokenizer.stream_after(prompt)?;
