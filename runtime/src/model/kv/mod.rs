@@ -120,10 +120,11 @@ impl KvShape {
         }
     }
 
-    /// Bytes for `tokens` tokens; `None` where that is no number of bytes.
+    /// Bytes for `tokens` tokens, padding included; `None` where that is no number of bytes.
     pub fn bytes(&self, kv: KvType, tokens: usize) -> Option<usize> {
-        let token = kv.row_bytes(self.key_length) + kv.row_bytes(self.value_length);
-        token.checked_mul(self.heads)?.checked_mul(self.layers)?.checked_mul(tokens)
+        let keys = kv.row_bytes(self.key_length).checked_mul(tokens.checked_next_multiple_of(TILE)?)?;
+        let values = kv.row_bytes(Values::padded(self.value_length)).checked_mul(tokens)?;
+        keys.checked_add(values)?.checked_mul(self.heads)?.checked_mul(self.layers)
     }
 }
 
@@ -235,7 +236,7 @@ mod tests {
     fn sizes_are_what_the_types_say_and_overflow_is_seen() {
         let shape = KvShape { layers: 30, heads: 5, key_length: 128, value_length: 128 };
         assert_eq!(shape.bytes(KvType::F16, 4096), Some(30 * 5 * 256 * 2 * 4096));
-        assert_eq!(shape.bytes(KvType::I8, 1), Some(30 * 5 * (128 + 4) * 2));
+        assert_eq!(shape.bytes(KvType::I8, 1), Some(30 * 5 * (128 + 4) * (32 + 1)));
         assert_eq!(shape.bytes(KvType::F32, usize::MAX), None);
         assert_eq!((shape.usual_type(64), shape.usual_type(4096)), (KvType::F32, KvType::F16));
         assert_eq!(shape.usual_type(usize::MAX), KvType::F16);
