@@ -30,71 +30,47 @@ struct Shape {
     tied_head: bool,
 }
 
+/// BitNet b1.58 2B4T: huggingface.co/microsoft/bitnet-b1.58-2B-4T, config.json.
+const BITNET_2B4T: Shape = Shape {
+    name: "2b4t",
+    architecture: "bitnet-b1.58",
+    layers: 30,
+    e: 2560,
+    f: 6912,
+    heads: 20,
+    kv_heads: 5,
+    head: 128,
+    vocabulary: 128_256,
+    context: 4096,
+    rope_base: 500_000.0,
+    sub_norms: true,
+    tied_head: true,
+};
+
+/// bitnet_b1_58-3B: huggingface.co/1bitLLM/bitnet_b1_58-3B, config.json.
+const BITNET_3B: Shape = Shape {
+    name: "3b",
+    architecture: "bitnet",
+    layers: 26,
+    e: 3200,
+    f: 8640,
+    heads: 32,
+    kv_heads: 32,
+    head: 100,
+    vocabulary: 32_002,
+    context: 2048,
+    rope_base: 10_000.0,
+    sub_norms: true,
+    tied_head: true,
+};
+
 const SHAPES: &[Shape] = &[
-    // BitNet b1.58 2B4T: huggingface.co/microsoft/bitnet-b1.58-2B-4T, config.json.
-    Shape {
-        name: "2b4t",
-        architecture: "bitnet-b1.58",
-        layers: 30,
-        e: 2560,
-        f: 6912,
-        heads: 20,
-        kv_heads: 5,
-        head: 128,
-        vocabulary: 128_256,
-        context: 4096,
-        rope_base: 500_000.0,
-        sub_norms: true,
-        tied_head: true,
-    },
+    BITNET_2B4T,
     // The same in an architecture that llama.cpp reads: an activation of SiLU in place of relu², and nothing else.
-    Shape {
-        name: "2b4t-bitnet",
-        architecture: "bitnet",
-        layers: 30,
-        e: 2560,
-        f: 6912,
-        heads: 20,
-        kv_heads: 5,
-        head: 128,
-        vocabulary: 128_256,
-        context: 4096,
-        rope_base: 500_000.0,
-        sub_norms: true,
-        tied_head: true,
-    },
-    // bitnet_b1_58-3B: huggingface.co/1bitLLM/bitnet_b1_58-3B, config.json.
-    Shape {
-        name: "3b",
-        architecture: "bitnet",
-        layers: 26,
-        e: 3200,
-        f: 8640,
-        heads: 32,
-        kv_heads: 32,
-        head: 100,
-        vocabulary: 32_002,
-        context: 2048,
-        rope_base: 10_000.0,
-        sub_norms: true,
-        tied_head: true,
-    },
+    Shape { name: "2b4t-bitnet", architecture: "bitnet", ..BITNET_2B4T },
+    BITNET_3B,
     // The same with rows of the next multiples of 256, as TQ1_0 and TQ2_0 have them.
-    Shape {
-        name: "3b-256",
-        architecture: "bitnet",
-        layers: 26,
-        e: 3328,
-        f: 8704,
-        heads: 32,
-        kv_heads: 32,
-        head: 104,
-        vocabulary: 32_002,
-        context: 2048,
-        rope_base: 10_000.0,
-        sub_norms: true,
-        tied_head: true,
-    },
+    Shape { name: "3b-256", e: 3328, f: 8704, head: 104, ..BITNET_3B },
     // Falcon3-1B-Instruct-1.58bit: huggingface.co/tiiuae, config.json.
     Shape {
         name: "falcon3-1b",
