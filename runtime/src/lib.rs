@@ -7,6 +7,7 @@ pub mod convert;
 pub mod decision;
 pub mod gguf;
 pub mod kernels;
+mod lanes;
 pub mod linear;
 pub mod model;
 pub mod pack;

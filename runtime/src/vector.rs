@@ -31,11 +31,6 @@ impl<S: Simd> Sums<S> {
         Sums { simd, lanes: [simd.splat_f32s(0.0); LANES], rest: 0.0 }
     }
 
-    #[inline(always)]
-    pub(crate) fn simd(&self) -> S {
-        self.simd
-    }
-
     /// Adds the products of two slices of one length; a multiple of [`LANES`], but for the last.
     #[inline(always)]
     pub(crate) fn add(&mut self, a: &[f32], b: &[f32]) {
@@ -51,7 +46,7 @@ impl<S: Simd> Sums<S> {
 
     /// Adds the products of two vectors, the i-th of a row.
     #[inline(always)]
-    pub(crate) fn add_vector(&mut self, i: usize, a: S::f32s, b: S::f32s) {
+    fn add_vector(&mut self, i: usize, a: S::f32s, b: S::f32s) {
         let lanes = &mut self.lanes[i % Self::VECTORS];
         *lanes = self.simd.add_f32s(*lanes, self.simd.mul_f32s(a, b));
     }

@@ -1,9 +1,13 @@
-//! What goes into a linear layer: rows of activations, in f32 and in int8.
+//! What goes into a linear layer: rows of activations, in f32, side by side in panels and in int8.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tritune_codegen::{MAX_KB, MAX_MR};
 
+use super::aligned::Aligned;
+use super::panel::{self, Cut, padded};
+use super::tile;
+use crate::lanes::LANES;
 use crate::threads::{Parts, Pool};
 
 /// Rows begin a cache line, an odd number of lines apart: rows of a power of two would fall into the same cache sets.
@@ -19,7 +23,7 @@ const FORK_TOKENS: usize = 8;
 /// A largest magnitude below which a row counts as silent, as in BitNet b1.58's published code.
 const SMALLEST: f32 = 1e-5;
 
-/// m rows of k activations, in f32 and, where a ternary matrix asks for it, in int8.
+/// m rows of k activations, in f32 and, where a matrix asks for it, in panels or in int8.
 ///
 /// A row is quantised as BitNet b1.58 does (arXiv:2402.17764, arXiv:2310.11453): s = 127 / max|x|, q = round(x · s), so
 /// that x ≈ q / s. Buffers grow to the largest m and k seen and stay.
@@ -27,7 +31,10 @@ const SMALLEST: f32 = 1e-5;
 pub struct Activations {
     m: usize,
     k: usize,
-    rows: Vec<f32>,
+    rows: Aligned,
+    /// All rows, in panels.
+    packed: Aligned,
+    is_packed: bool,
     stride: usize,
     quantized: Vec<i8>,
     /// 1 / s of each row.
@@ -47,17 +54,14 @@ impl Activations {
 
     /// Sets the shape, and hands out the `[m, k]` rows to be filled; what they hold is unspecified.
     pub fn rows_mut(&mut self, m: usize, k: usize) -> &mut [f32] {
-        (self.m, self.k, self.is_quantized) = (m, k, false);
+        (self.m, self.k, self.is_quantized, self.is_packed) = (m, k, false, false);
         self.renew();
-        if self.rows.len() < m * k {
-            self.rows.resize(m * k, 0.0);
-        }
-        &mut self.rows[..m * k]
+        self.rows.grown(m * k)
     }
 
     /// The rows, `[m, k]`.
     pub fn rows(&self) -> &[f32] {
-        &self.rows[..self.m * self.k]
+        self.rows.get(self.m * self.k)
     }
 
     /// Tokens.
@@ -68,6 +72,31 @@ impl Activations {
     /// Values of a row.
     pub fn k(&self) -> usize {
         self.k
+    }
+
+    /// Puts the rows, which are few, side by side, unless they are already.
+    pub(super) fn pack(&mut self) {
+        if self.is_packed || self.is_panel() {
+            return;
+        }
+        let (m, k) = (self.m, self.k);
+        let (rows, packed) = (self.rows.get(m * k), self.packed.grown(m * padded(k)));
+        let cut = Cut { rows: m, most: tile::tokens() };
+        for tokens in (0..cut.panels()).map(|panel| cut.rows_of(panel)) {
+            let out = &mut packed[tokens.start * padded(k)..tokens.end * padded(k)];
+            panel::pack(&rows[tokens.start * k..tokens.end * k], k, out);
+        }
+        self.is_packed = true;
+    }
+
+    /// Whether the only row is a panel as it is.
+    fn is_panel(&self) -> bool {
+        self.m == 1 && self.k.is_multiple_of(LANES)
+    }
+
+    /// The rows in panels, once they are packed.
+    pub(super) fn panels(&self) -> &[f32] {
+        if self.is_panel() { self.rows() } else { self.packed.get(self.m * padded(self.k)) }
     }
 
     /// Makes the int8 rows, unless they are there already.
@@ -87,11 +116,12 @@ impl Activations {
         }
         self.steps.resize(m, 0.0);
         self.sums.resize(m + SPARE, 0);
+        let rows = self.rows.get(m * k);
         let quantize = |token: usize, quantized: &mut [i8], step: &mut f64, sum: &mut i32| {
             let (values, padding) = quantized.split_at_mut(k);
             padding.fill(0);
             // A step of NaN marks a row that is not finite.
-            *step = quantize_row(&self.rows[token * k..][..k], values).unwrap_or(f64::NAN);
+            *step = quantize_row(&rows[token * k..][..k], values).unwrap_or(f64::NAN);
             *sum = sum_row(values);
         };
         if m < FORK_TOKENS {

@@ -1,22 +1,43 @@
 //! Matrices of float types: rows are decoded as they are used, so that no more than the file's bytes are read.
+//!
+//! A few tokens at a time have sums of one order ([`tile`]): a token's products have the same bits alone, as in plain
+//! decoding, and among others, as where several tokens are proposed. Many tokens, as of a prompt, take the product of matrices
+//! that is fastest, whose order is its own.
 
 use std::cell::RefCell;
 use std::ops::Range;
 
+use super::Activations;
+use super::aligned::Aligned;
+use super::panel::{self, ROWS, padded};
+use super::tile::{self, Chunk, Totals};
 use crate::gguf::{Data, Kind};
-use crate::linear::Activations;
+use crate::lanes::LANES;
 use crate::quant;
+use crate::quant::float::{Rows, panels};
 use crate::threads::Parts;
 
 thread_local! {
-    /// Each thread's decoded rows and their products: grown to what the largest matrix needs, then kept.
+    /// Each thread's decoded rows, their products and a row of activations: grown to what the largest matrix needs, then
+    /// kept.
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 #[derive(Default)]
 struct Scratch {
-    weights: Vec<f32>,
-    products: Vec<f32>,
+    weights: Aligned,
+    /// Finished or not.
+    sums: Aligned,
+    x: Aligned,
+}
+
+/// Rows decoded together for a few tokens: two panels.
+const FEW_ROWS: usize = 2 * ROWS;
+
+/// Columns decoded together for a few tokens: whole blocks of every type, but for the last, and no more than the first-level
+/// cache has room for.
+fn few_columns(k: usize) -> usize {
+    if k <= 1024 { k } else { 512 }
 }
 
 /// A matrix `[n, k]` of a float type, as it lies in the file.
@@ -31,8 +52,11 @@ pub struct Float {
 }
 
 impl Float {
-    /// Rows decoded together where there are several tokens. Work is cut at multiples of it, whatever the number of
-    /// threads, so that the same products are formed from the same blocks.
+    /// Tokens that give each other the same bits: so many at most are taken through a matrix together for that.
+    pub const FEW: usize = 8;
+
+    /// Rows decoded together for many tokens. Work is cut at multiples of it, whatever the number of threads, so that the
+    /// same products are formed from the same blocks.
     pub const BLOCK: usize = 64;
 
     /// A matrix of `n` rows of `k` elements.
@@ -80,14 +104,24 @@ impl Float {
         quant::float::decode(self.kind, self.bytes_of(rows), out)
     }
 
+    /// Rows that a thread claims at a time. For a few tokens, of the numbers between half of [`Float::BLOCK`] and that, the
+    /// one with which the busiest thread has the least to do; the largest of equals.
+    pub(super) fn piece(&self, threads: usize, m: usize) -> usize {
+        if m > Self::FEW {
+            return Self::BLOCK;
+        }
+        let busiest = |rows: &usize| self.n.div_ceil(*rows).div_ceil(threads) * rows;
+        let sizes = (Self::BLOCK / 2..=Self::BLOCK).rev().step_by(FEW_ROWS);
+        sizes.min_by_key(busiest).unwrap_or(Self::BLOCK)
+    }
+
     /// Hands on some rows as floats, `[rows, k]`; they are decoded by this thread.
     ///
     /// # Errors
     /// Never, for a matrix that [`Float::new`] has accepted.
     pub(super) fn with_rows<T>(&self, rows: Range<usize>, take: impl FnOnce(&[f32]) -> T) -> Result<T, quant::Error> {
         SCRATCH.with_borrow_mut(|Scratch { weights, .. }| {
-            grow(weights, rows.len() * self.k);
-            let weights = &mut weights[..rows.len() * self.k];
+            let weights = weights.grown(rows.len() * self.k);
             self.decode(rows, weights)?;
             Ok(take(weights))
         })
@@ -104,48 +138,93 @@ impl Float {
     }
 
     /// The products of one row of activations with some rows of the matrix: to the last bit what a product with the whole
-    /// matrix gives them.
+    /// matrix gives a few tokens.
     ///
     /// # Errors
     /// Never, for a matrix that [`Float::new`] has accepted.
     pub fn products(&self, rows: Range<usize>, x: &[f32], y: &mut [f32]) -> Result<(), quant::Error> {
-        quant::float::multiply(self.kind, self.bytes_of(rows), x, y)
+        SCRATCH.with_borrow_mut(|Scratch { weights, sums, x: packed }| {
+            let x = if self.k.is_multiple_of(LANES) {
+                x
+            } else {
+                let packed = packed.grown(padded(self.k));
+                panel::pack(x, self.k, packed);
+                packed
+            };
+            self.few((x, 1), rows, weights, sums, |_, row, totals| totals.write(&mut y[row..][..totals.rows()]))
+        })
     }
 
-    /// y[m, n] = x[m, k] · Wᵀ for the outputs in `rows`, which the caller alone writes; they start at a multiple of
-    /// [`Float::BLOCK`]. Nothing is allocated once this thread has met the largest matrix.
+    /// y[m, n] = x[m, k] · Wᵀ for the outputs in `rows`, which the caller alone writes; x is [packed](Activations::pack) where
+    /// it has a few tokens, and rows start at a multiple of [`Float::piece`]. Nothing is allocated once this thread has met the
+    /// largest matrix.
     ///
     /// # Errors
     /// Never, for a matrix that [`Float::new`] has accepted.
     pub(super) fn forward(&self, x: &Activations, rows: Range<usize>, y: &Parts<'_, f32>) -> Result<(), quant::Error> {
-        SCRATCH.with_borrow_mut(|Scratch { weights, products }| {
-            if x.m() == 1 {
-                // SAFETY: the caller gives these outputs to this call alone.
-                let y = unsafe { y.part(rows.clone()) };
-                return quant::float::multiply(self.kind, self.bytes_of(rows), x.rows(), y);
+        let m = x.m();
+        SCRATCH.with_borrow_mut(|Scratch { weights, sums, .. }| {
+            if m > Self::FEW {
+                return self.many(x.rows(), rows, weights, sums, y);
             }
-            grow(weights, Self::BLOCK * self.k);
-            grow(products, Self::BLOCK * x.m());
-            for start in rows.clone().step_by(Self::BLOCK) {
-                let block = start..(start + Self::BLOCK).min(rows.end);
-                let weights = &mut weights[..block.len() * self.k];
-                let products = &mut products[..block.len() * x.m()];
-                self.decode(block.clone(), weights)?;
-                multiply(x.rows(), weights, self.k, products);
-                for (token, products) in products.chunks_exact(block.len()).enumerate() {
-                    let start = token * self.n;
-                    // SAFETY: the caller gives these outputs to this call alone.
-                    unsafe { y.part(start + block.start..start + block.end) }.copy_from_slice(products);
-                }
-            }
-            Ok(())
+            let start = rows.start;
+            self.few((x.panels(), m), rows, weights, sums, |token, row, totals| {
+                let at = token * self.n + start + row;
+                // SAFETY: the caller gives these outputs to this call alone, and no part lives on.
+                totals.write(unsafe { y.part(at..at + totals.rows()) });
+            })
         })
     }
-}
 
-fn grow(buffer: &mut Vec<f32>, elements: usize) {
-    if buffer.len() < elements {
-        buffer.resize(elements, 0.0);
+    /// Products of x, `m` tokens in panels, with some rows; `out` takes token, row behind the first, and products.
+    fn few(
+        &self,
+        (x, m): (&[f32], usize),
+        rows: Range<usize>,
+        weights: &mut Aligned,
+        sums: &mut Aligned,
+        mut out: impl FnMut(usize, usize, Totals),
+    ) -> Result<(), quant::Error> {
+        let (k, step) = (self.k, few_columns(self.k));
+        let data = Rows::new(self.kind, self.bytes_of(rows.clone()), rows.len(), k)?;
+        for start in (0..rows.len()).step_by(FEW_ROWS) {
+            let block = start..(start + FEW_ROWS).min(rows.len());
+            let n = block.len();
+            let sums = sums.grown(if step < k { tile::sums(n, m) } else { 0 });
+            for from in (0..k).step_by(step) {
+                let columns = from..(from + step).min(k);
+                let weights = weights.grown(panels::<ROWS>(n, columns.len()));
+                data.decode::<ROWS>(block.clone(), columns, weights);
+                let chunk = Chunk { weights, n, x, m, k, from, sums };
+                tile::products(chunk, |token, row, totals| out(token, start + row, totals));
+            }
+        }
+        Ok(())
+    }
+
+    /// Products of the rows x[m, k] with some rows, which are decoded once for all.
+    fn many(
+        &self,
+        x: &[f32],
+        rows: Range<usize>,
+        weights: &mut Aligned,
+        products: &mut Aligned,
+        y: &Parts<'_, f32>,
+    ) -> Result<(), quant::Error> {
+        let m = x.len() / self.k;
+        for start in rows.clone().step_by(Self::BLOCK) {
+            let block = start..(start + Self::BLOCK).min(rows.end);
+            let weights = weights.grown(block.len() * self.k);
+            let products = products.grown(block.len() * m);
+            self.decode(block.clone(), weights)?;
+            multiply(x, weights, self.k, products);
+            for (token, products) in products.chunks_exact(block.len()).enumerate() {
+                let start = token * self.n;
+                // SAFETY: the caller gives these outputs to this call alone.
+                unsafe { y.part(start + block.start..start + block.end) }.copy_from_slice(products);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -194,13 +273,17 @@ pub(crate) mod tests {
 
     /// A matrix of these weights.
     pub(crate) fn of_f32(n: usize, k: usize, weights: &[f32]) -> Float {
-        let mut header = Header::new();
-        header.tensor("w", &[k as u64, n as u64], Kind::F32).unwrap();
-        let mut writer = Writer::new(Vec::new(), header).unwrap();
         let bytes: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
-        writer.write_tensor("w", &bytes).unwrap();
+        stored(Kind::F32, n, k, &bytes)
+    }
+
+    fn stored(kind: Kind, n: usize, k: usize, bytes: &[u8]) -> Float {
+        let mut header = Header::new();
+        header.tensor("w", &[k as u64, n as u64], kind).unwrap();
+        let mut writer = Writer::new(Vec::new(), header).unwrap();
+        writer.write_tensor("w", bytes).unwrap();
         let file = File::from_bytes("test", writer.finish().unwrap()).unwrap();
-        Float::new(Kind::F32, n, k, file.data(file.tensor("w").unwrap())).unwrap()
+        Float::new(kind, n, k, file.data(file.tensor("w").unwrap())).unwrap()
     }
 
     fn matrix(n: usize, k: usize) -> (Float, Vec<f32>) {
@@ -212,6 +295,7 @@ pub(crate) mod tests {
         let m = x.len() / float.k();
         let mut activations = Activations::new();
         activations.rows_mut(m, float.k()).copy_from_slice(x);
+        activations.pack();
         let mut y = vec![f32::NAN; m * float.n()];
         let parts = Parts::new(&mut y);
         for cut in cuts.windows(2) {
@@ -221,19 +305,67 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn products_agree_with_f64_and_cuts_change_no_bit() {
-        for (m, n, k) in [(1, 3, 40), (1, 130, 96), (2, 130, 96), (7, 200, 33), (40, 64, 576)] {
+    fn products_agree_with_f64_and_neither_cuts_nor_neighbours_change_a_bit() {
+        for (n, k) in [(1, 1), (3, 40), (130, 96), (37, 33), (64, 576), (9, 1025), (5, 2600)] {
             let (float, weights) = matrix(n, k);
-            let x = wave(m * k, 0.37);
-            let whole = product(&float, &x, &[0, n]);
-            for (i, &found) in whole.iter().enumerate() {
+            let x = wave(40 * k, 0.37);
+            let alone: Vec<f32> = x.chunks_exact(k).flat_map(|x| product(&float, x, &[0, n])).collect();
+            for (i, &found) in alone.iter().enumerate() {
                 let (token, row) = (i / n, i % n);
                 let exact: f64 = (0..k).map(|j| f64::from(x[token * k + j]) * f64::from(weights[row * k + j])).sum();
-                assert!((f64::from(found) - exact).abs() < 1e-4, "{m}x{n}x{k} at ({token}, {row})");
+                assert!((f64::from(found) - exact).abs() < 1e-4, "{n}x{k} at ({token}, {row})");
+            }
+            let cuts: Vec<usize> = (0..n).step_by(7).chain([n]).collect();
+            for m in 1..=Float::FEW {
+                for cuts in [&[0, n][..], &cuts] {
+                    let together = product(&float, &x[..m * k], cuts);
+                    assert!(together.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()), "{m}x{n}x{k}");
+                }
             }
             let cuts: Vec<usize> = (0..n).step_by(Float::BLOCK).chain([n]).collect();
-            let cut = product(&float, &x, &cuts);
-            assert!(whole.iter().zip(&cut).all(|(a, b)| a.to_bits() == b.to_bits()), "{m}x{n}x{k}");
+            for m in [Float::FEW + 1, 12, 40] {
+                let whole = product(&float, &x[..m * k], &[0, n]);
+                assert!(whole.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-4), "{m}x{n}x{k}");
+                let cut = product(&float, &x[..m * k], &cuts);
+                assert!(whole.iter().zip(&cut).all(|(a, b)| a.to_bits() == b.to_bits()), "{m}x{n}x{k}");
+            }
+            let mut rows = vec![f32::NAN; n.div_ceil(2)];
+            float.products(n / 2..n, &x[..k], &mut rows).unwrap();
+            assert!(rows.iter().zip(&alone[n / 2..n]).all(|(a, b)| a.to_bits() == b.to_bits()), "{n}x{k}");
+        }
+    }
+
+    /// Every type, at sizes that no cut divides.
+    #[test]
+    fn every_type_gives_a_token_the_same_bits_alone_and_among_others() {
+        let kinds = [
+            Kind::F16,
+            Kind::BF16,
+            Kind::Q4_0,
+            Kind::Q4_1,
+            Kind::Q5_0,
+            Kind::Q5_1,
+            Kind::Q8_0,
+            Kind::IQ4_NL,
+            Kind::Q2_K,
+            Kind::Q3_K,
+            Kind::Q4_K,
+            Kind::Q5_K,
+            Kind::Q6_K,
+        ];
+        for kind in kinds {
+            let (n, k) = (11, if kind.format().unwrap().elements == 1 { 1051 } else { 5 * 256 });
+            let bytes = kind.bytes(&[k as u64, n as u64]).unwrap().unwrap() as usize;
+            // Exponents of halves stay in the middle.
+            let noise: Vec<u8> = (0..bytes as u32).map(|i| (i * i % 251 % 0x40) as u8).collect();
+            let float = stored(kind, n, k, &noise);
+            let x = wave(Float::FEW * k, 0.37);
+            let alone: Vec<f32> = x.chunks_exact(k).flat_map(|x| product(&float, x, &[0, n])).collect();
+            assert!(alone.iter().all(|y| y.is_finite() && *y != 0.0), "{kind}");
+            for m in 2..=Float::FEW {
+                let together = product(&float, &x[..m * k], &[0, n]);
+                assert!(together.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()), "{kind}, {m} tokens");
+            }
         }
     }
 

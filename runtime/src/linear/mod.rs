@@ -1,10 +1,13 @@
 //! Linear layers: y\[m,n\] = x\[m,k\] · W\[n,k\]ᵀ, several matrices to a fork.
 
 mod activations;
+mod aligned;
 mod coarse;
 pub(crate) mod float;
+mod panel;
 mod scratch;
 mod ternary;
+mod tile;
 
 pub use activations::{Activations, NotFinite};
 pub use coarse::{Coarse, Estimate, Query};
@@ -58,7 +61,7 @@ impl Linear {
     fn piece(&self, threads: usize, m: usize) -> usize {
         match self {
             Linear::Ternary(ternary) => ternary.piece(threads, m),
-            Linear::Float(_) => Float::BLOCK,
+            Linear::Float(float) => float.piece(threads, m),
         }
     }
 
@@ -89,6 +92,9 @@ pub fn project<const N: usize>(
     }
     if outputs.iter().any(|(linear, _)| matches!(linear, Linear::Ternary(_))) {
         x.quantize(pool)?;
+    }
+    if x.m() <= Float::FEW && outputs.iter().any(|(linear, _)| matches!(linear, Linear::Float(_))) {
+        x.pack();
     }
     let (x, threads) = (&*x, pool.threads());
     let outputs = outputs.map(|(linear, y)| (linear, linear.piece(threads, x.m()), Parts::new(y)));
