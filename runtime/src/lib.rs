@@ -9,6 +9,7 @@ pub mod gguf;
 pub mod kernels;
 mod lanes;
 pub mod linear;
+pub mod lookup;
 pub mod model;
 pub mod pack;
 mod prefetch;

@@ -65,6 +65,30 @@ fn the_demo_goes_on_as_it_was_trained_to() {
 }
 
 #[test]
+fn lookup_changes_no_text() {
+    let prompt = "It was a truth. It was a truth. It was";
+    for more in [
+        &["--temp", "0", "-n", "40"][..],
+        &["--seed", "7", "-n", "40"],
+        &["--temp", "0", "-n", "40", "-c", "30"],
+        &["--temp", "0", "-n", "1"],
+    ] {
+        for verb in ["run", "chat"] {
+            // The demo has no chat template of its own.
+            let template = if verb == "chat" { &["--chat-template", "{{ messages[0]['content'] }}"][..] } else { &[] };
+            let arguments = [&[verb, "--demo", "-p", prompt][..], template, more].concat();
+            let looked_up = run(&[&arguments[..], &["--lookup"]].concat());
+            assert_eq!(stdout(&looked_up), stdout(&run(&arguments)), "{arguments:?}");
+            let stderr = String::from_utf8_lossy(&looked_up.stderr).into_owned();
+            assert!(
+                stderr.lines().any(|line| line.starts_with("lookup: ") && line.ends_with(" tokens a pass")),
+                "{stderr}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_real_model_knows_its_capitals() {
     let Some(model) = shared::find("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let model = model.to_str().expect("UTF-8");

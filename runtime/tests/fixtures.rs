@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tritune::gguf::File;
 use tritune::kernels::{Cell, Force, Isa, KERNELS, Selection};
+use tritune::lookup::PASS;
 use tritune::model::{KvType, Model, Session, SessionError, SessionOptions};
 use tritune::threads::Pool;
 
@@ -62,19 +63,20 @@ fn session(model: &Model) -> Session<'_> {
 
 /// Logits of all tokens, fed in one piece.
 fn logits(model: &Model, tokens: &[u32]) -> Vec<f32> {
-    let mut logits = Vec::new();
-    let fed = session(model).feed_each(tokens, 0, |_, row| {
-        logits.extend_from_slice(row);
-        Ok::<_, SessionError>(())
-    });
-    fed.unwrap();
-    logits
+    passes(model, tokens, tokens.len())
 }
 
-/// Logits of all tokens, fed one by one.
-fn stepwise(model: &Model, tokens: &[u32]) -> Vec<f32> {
-    let mut session = session(model);
-    tokens.iter().flat_map(|&token| session.feed(&[token]).unwrap().to_vec()).collect()
+/// The same, by passes of so many tokens.
+fn passes(model: &Model, tokens: &[u32], length: usize) -> Vec<f32> {
+    let (mut session, mut logits) = (session(model), Vec::new());
+    for pass in tokens.chunks(length) {
+        let fed = session.feed_each(pass, 0, |_, row| {
+            logits.extend_from_slice(row);
+            Ok::<_, SessionError>(())
+        });
+        fed.unwrap();
+    }
+    logits
 }
 
 fn deviation(values: &[f32]) -> f64 {
@@ -116,7 +118,13 @@ fn every_instruction_set_and_number_of_threads_computes_the_expected_logits() {
         for isa in Isa::here() {
             let [one, two] = [1, 2].map(|threads| {
                 let model = load(&path, Some(Force::Isa(isa)), threads);
-                let (whole, steps) = (logits(&model, &tokens), stepwise(&model, &tokens));
+                let (whole, steps) = (logits(&model, &tokens), passes(&model, &tokens, 1));
+                for length in [3, PASS] {
+                    assert!(
+                        passes(&model, &tokens, length) == steps,
+                        "{name} on {isa}: passes of {length} tokens show"
+                    );
+                }
                 for (found, how) in [(&whole, "in one piece"), (&steps, "one by one")] {
                     let what = format!("{name} on {isa}, {threads} threads, {how}");
                     let distance = distance(found, &expected);

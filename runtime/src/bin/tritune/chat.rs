@@ -8,11 +8,12 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use tritune::chat::{Message, Options, Template};
 use tritune::gguf::File;
+use tritune::lookup::Lookup;
 use tritune::model::{KvType, Model, Session, SessionOptions};
 use tritune::sample::Sampler;
 use tritune::tokenizer::Tokenizer;
 
-use crate::engine::{Engine, ModelFile, Threads, tell_head, warn_beyond};
+use crate::engine::{Engine, ModelFile, Threads, tell_head, tell_lookup, warn_beyond};
 use crate::generate::{Generator, Sampling, Speed};
 
 /// Talk with a model in the format that it was trained on; what it says, and nothing else, goes to stdout
@@ -43,6 +44,10 @@ pub(crate) struct Chat {
     tokens: Option<usize>,
     #[command(flatten)]
     sampling: Sampling,
+    /// Propose what followed when the last tokens stood in the chat before, several tokens to a pass: faster where an answer
+    /// repeats what was said, and the same answer
+    #[arg(long)]
+    lookup: bool,
     /// Room for so many tokens, the whole chat included; 4096, or what the model was made for, where not given
     #[arg(short, long)]
     context: Option<usize>,
@@ -100,13 +105,22 @@ impl Chat {
         let options = SessionOptions { kv: self.kv, context: self.context };
         let session = Session::with_room(&model, options, context)?;
         let tokens = self.tokens.unwrap_or(usize::MAX);
-        let mut machine = Machine { model: &model, session, sampler, tokens, fed: Vec::new(), speed: Speed::default() };
+        let mut machine = Machine {
+            model: &model,
+            session,
+            sampler,
+            lookup: self.lookup.then(Lookup::new),
+            tokens,
+            fed: Vec::new(),
+            speed: Speed::default(),
+        };
         match self.prompt {
             Some(prompt) => machine.answer(&mut talk, prompt)?,
             None => machine.listen(&mut talk)?,
         }
         machine.speed.tell(model.pool().threads());
         tell_head(machine.session.head_use());
+        tell_lookup(machine.lookup.map(|lookup| lookup.tally()));
         Ok(())
     }
 }
@@ -156,6 +170,7 @@ struct Machine<'m> {
     model: &'m Model,
     session: Session<'m>,
     sampler: Sampler,
+    lookup: Option<Lookup>,
     /// Of an answer, at most.
     tokens: usize,
     /// What the session was fed.
@@ -215,8 +230,12 @@ impl Machine<'_> {
         let from = same.min(prompt.len().saturating_sub(1));
         self.session.rewind(from);
         self.fed.truncate(from);
-        let mut generator =
-            Generator { session: &mut self.session, tokenizer: &talk.tokenizer, sampler: &mut self.sampler };
+        let mut generator = Generator {
+            session: &mut self.session,
+            tokenizer: &talk.tokenizer,
+            sampler: &mut self.sampler,
+            lookup: self.lookup.as_mut(),
+        };
         let mut stdout = io::stdout().lock();
         let generated = generator.generate(&prompt, from, self.tokens, &mut stdout)?;
         writeln!(stdout)?;

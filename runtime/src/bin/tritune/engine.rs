@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use tritune::gguf::{File, I2sLayout, ReadOptions};
 use tritune::kernels::{Force, Selection};
+use tritune::lookup::Tally;
 use tritune::model::{HeadMode, HeadUse, LoadOptions, LoadReport, Model};
 use tritune::pack::{Pack, Refusal, Section};
 use tritune::threads::{self, Pool};
@@ -241,5 +242,13 @@ pub(crate) fn warn_beyond(model: &Model, context: usize) {
     let made_for = model.config().context;
     if context > made_for {
         eprintln!("warning: the model was made for {made_for} tokens; what it says beyond may be nonsense");
+    }
+}
+
+/// Tells on stderr what came of lookup.
+pub(crate) fn tell_lookup(tally: Option<Tally>) {
+    if let Some(Tally { passes, proposed, accepted }) = tally {
+        let tokens = (passes + accepted) as f64 / passes.max(1) as f64;
+        eprintln!("lookup: {proposed} tokens proposed, {accepted} accepted; {tokens:.2} tokens a pass");
     }
 }

@@ -5,9 +5,10 @@ use std::num::ParseFloatError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use tritune::lookup::{Choice, Lookup};
 use tritune::model::Session;
-use tritune::sample::{Sampler, SamplerOptions};
-use tritune::tokenizer::Tokenizer;
+use tritune::sample::{Demand, Sampler, SamplerOptions, Scores};
+use tritune::tokenizer::{Stream, Tokenizer};
 
 /// How tokens are chosen.
 #[derive(clap::Args)]
@@ -62,10 +63,11 @@ pub(crate) struct Generator<'a, 'm> {
     pub(crate) session: &'a mut Session<'m>,
     pub(crate) tokenizer: &'a Tokenizer,
     pub(crate) sampler: &'a mut Sampler,
+    /// Proposes several tokens to a pass; the text is the same with it and without.
+    pub(crate) lookup: Option<&'a mut Lookup>,
 }
 
 /// What came of it.
-#[derive(Default)]
 pub(crate) struct Generated {
     /// What was written.
     pub(crate) text: String,
@@ -93,42 +95,88 @@ impl Generator<'_, '_> {
         prompt: &[u32],
         from: usize,
         tokens: usize,
-        mut out: impl Write,
+        out: impl Write,
     ) -> Result<Generated> {
         let start = Instant::now();
-        let mut generated = Generated::default();
+        let Generator { session, tokenizer, sampler, lookup } = self;
+        let (mut fed, mut full) = (Vec::new(), false);
         let fresh = &prompt[from..];
-        let mut scores = self.session.predict(fresh, self.sampler.demand(fresh))?;
-        fresh.iter().for_each(|&id| self.sampler.accept(id));
-        generated.speed = Speed { prompt: fresh.len(), prompted: start.elapsed(), ..Speed::default() };
+        let scores = session.predict(fresh, sampler.demand(fresh))?;
+        fresh.iter().for_each(|&id| sampler.accept(id));
+        let mut speed = Speed { prompt: fresh.len(), prompted: start.elapsed(), ..Speed::default() };
         let start = Instant::now();
-        let mut stream = self.tokenizer.stream_after(prompt)?;
-        // The first token comes out of the prompt's own pass, every other costs one of its own.
-        for number in 1..=tokens {
-            let id = self.sampler.sample(scores)?;
-            if self.tokenizer.end_tokens().contains(&id) {
-                break;
-            }
-            self.sampler.accept(id);
-            let text = stream.push(id)?;
-            write(&mut out, text)?;
-            generated.text.push_str(text);
-            if number == tokens {
-                break;
-            }
-            generated.full = self.session.position() == self.session.context();
-            if generated.full {
-                break;
-            }
-            scores = self.session.predict(&[id], self.sampler.demand(&[]))?;
-            generated.fed.push(id);
+        if let Some(lookup) = lookup {
+            lookup.begin(prompt);
         }
-        let text = stream.finish();
-        write(&mut out, text)?;
-        generated.text.push_str(text);
-        generated.speed.passes = generated.fed.len();
-        generated.speed.generated = start.elapsed();
-        Ok(generated)
+        let stream = tokenizer.stream_after(prompt)?;
+        let mut writer = Writer { sampler, tokenizer, stream, left: tokens, text: String::new(), out };
+        // The first token comes out of the prompt's own pass, every other costs one of its own, or a part of one.
+        let mut next = if tokens > 0 { writer.choose(scores)? } else { None };
+        while let Some(id) = next {
+            full = session.position() == session.context();
+            if full {
+                break;
+            }
+            match lookup {
+                None => {
+                    let scores = session.predict(&[id], writer.demand(&[]))?;
+                    next = writer.choose(scores)?;
+                    fed.push(id);
+                }
+                Some(lookup) => {
+                    let most = writer.left;
+                    let (kept, chosen) = lookup.advance(session, id, most, &mut writer)?;
+                    fed.extend(kept);
+                    next = chosen;
+                }
+            }
+        }
+        let text = writer.finish()?;
+        (speed.passes, speed.generated) = (fed.len(), start.elapsed());
+        Ok(Generated { text, fed, full, speed })
+    }
+}
+
+/// Chooses tokens and writes them.
+struct Writer<'a, W> {
+    sampler: &'a mut Sampler,
+    tokenizer: &'a Tokenizer,
+    stream: Stream<'a>,
+    /// Tokens to be written at most.
+    left: usize,
+    text: String,
+    out: W,
+}
+
+impl<W: Write> Choice for Writer<'_, W> {
+    type Error = anyhow::Error;
+
+    fn demand(&mut self, ahead: &[u32]) -> Demand<'_> {
+        self.sampler.demand(ahead)
+    }
+
+    /// Writes the token, too, and returns it if the text goes on after it.
+    fn choose(&mut self, scores: Scores<'_>) -> Result<Option<u32>> {
+        let id = self.sampler.sample(scores)?;
+        if self.tokenizer.end_tokens().contains(&id) {
+            return Ok(None);
+        }
+        self.sampler.accept(id);
+        let text = self.stream.push(id)?;
+        write(&mut self.out, text)?;
+        self.text.push_str(text);
+        self.left -= 1;
+        Ok((self.left > 0).then_some(id))
+    }
+}
+
+impl<W: Write> Writer<'_, W> {
+    /// The whole text.
+    fn finish(mut self) -> Result<String> {
+        let text = self.stream.finish();
+        write(&mut self.out, text)?;
+        self.text.push_str(text);
+        Ok(self.text)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::io;
 
 use anyhow::{Result, bail};
+use tritune::lookup::Lookup;
 use tritune::model::{KvType, Session, SessionOptions};
 use tritune::tokenizer::{Special, Tokenizer};
 
-use crate::engine::{Engine, ModelFile, Threads, tell_head, warn_beyond};
+use crate::engine::{Engine, ModelFile, Threads, tell_head, tell_lookup, warn_beyond};
 use crate::generate::{Generator, Sampling};
 
 /// Complete a text; what is generated, and nothing else, goes to stdout
@@ -22,6 +23,10 @@ pub(crate) struct Run {
     tokens: usize,
     #[command(flatten)]
     sampling: Sampling,
+    /// Propose what followed when the last tokens stood in the text before, several tokens to a pass: faster where a text
+    /// repeats its prompt or itself, and the same text
+    #[arg(long)]
+    lookup: bool,
     /// Room for so many tokens, prompt included; what is needed, up to what the model was made for, where not given
     #[arg(short, long)]
     context: Option<usize>,
@@ -48,7 +53,9 @@ impl Run {
         let context = prompt.len().saturating_add(self.tokens).min(whole);
         warn_beyond(&model, context);
         let mut session = Session::with_room(&model, SessionOptions { kv: self.kv, context: Some(whole) }, context)?;
-        let mut generator = Generator { session: &mut session, tokenizer: &tokenizer, sampler: &mut sampler };
+        let mut lookup = self.lookup.then(Lookup::new);
+        let mut generator =
+            Generator { session: &mut session, tokenizer: &tokenizer, sampler: &mut sampler, lookup: lookup.as_mut() };
         let generated = generator.generate(&prompt, 0, self.tokens, io::stdout().lock())?;
         eprintln!();
         if generated.full {
@@ -56,6 +63,7 @@ impl Run {
         }
         generated.speed.tell(model.pool().threads());
         tell_head(session.head_use());
+        tell_lookup(lookup.map(|lookup| lookup.tally()));
         Ok(())
     }
 }
