@@ -1,14 +1,16 @@
 //! Texts written with prompt lookup are those written without, token for token.
 
 mod shared;
+mod text;
 
 use std::path::Path;
 
+use text::Writer;
 use tritune::gguf::File;
 use tritune::kernels::Selection;
 use tritune::lookup::{Choice, Lookup, PASS};
-use tritune::model::{KvType, Model, Session, SessionError, SessionOptions};
-use tritune::sample::{Demand, Sampler, SamplerOptions, Scores};
+use tritune::model::{KvType, Model, Session, SessionOptions};
+use tritune::sample::{Sampler, SamplerOptions};
 use tritune::threads::Pool;
 use tritune::tokenizer::{Special, Tokenizer};
 
@@ -53,36 +55,12 @@ struct Written {
     after: Option<Vec<u32>>,
 }
 
-struct Writer<'a> {
-    sampler: Sampler,
-    asked: &'a Asked,
-    tokens: Vec<u32>,
-}
-
-impl Choice for Writer<'_> {
-    type Error = SessionError;
-
-    fn demand(&mut self, ahead: &[u32]) -> Demand<'_> {
-        self.sampler.demand(ahead)
-    }
-
-    fn choose(&mut self, scores: Scores<'_>) -> Result<Option<u32>, SessionError> {
-        let id = self.sampler.sample(scores).unwrap();
-        if Some(id) == self.asked.end {
-            return Ok(None);
-        }
-        self.sampler.accept(id);
-        self.tokens.push(id);
-        Ok((self.tokens.len() < self.asked.tokens).then_some(id))
-    }
-}
-
 /// Plainly by all logits; with lookup by those that the sampler asks for.
 fn write(model: &Model, asked: &Asked, mut lookup: Option<&mut Lookup>) -> Written {
     let options = SessionOptions { kv: Some(KvType::F16), context: Some(asked.context) };
     let mut session = Session::new(model, options).unwrap();
     let sampler = Sampler::new(asked.options.clone()).unwrap();
-    let mut writer = Writer { sampler, asked, tokens: Vec::new() };
+    let mut writer = Writer { sampler, most: asked.tokens, end: asked.end, tokens: Vec::new() };
     let mut fed = Vec::new();
     let mut next = writer.choose(session.feed(&asked.prompt).unwrap().into()).unwrap();
     if let Some(lookup) = &mut lookup {
