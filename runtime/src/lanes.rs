@@ -1,8 +1,6 @@
 //! Sixteen floats at a time, on every instruction set: what is spelt out where neither the compiler nor pulp's portable
 //! vectors find it.
 
-use std::array::from_fn;
-
 use pulp::{Arch, Scalar, Simd, bytemuck};
 
 /// Floats that are computed together, in as many vectors as hold them.
@@ -216,7 +214,7 @@ impl Lanes for pulp::x86::V4 {
         bytes[..H].copy_from_slice(&halves);
         let bytes = self.sse2._mm_cvtsi32_si128(i32::from_le_bytes(pulp::cast(bytes)));
         let wide: [f32; LANES] = pulp::cast(self.avx512f._mm512_cvtph_ps(self.avx._mm256_zextsi128_si256(bytes)));
-        from_fn(|i| wide[i])
+        std::array::from_fn(|i| wide[i])
     }
 
     #[inline(always)]
