@@ -12,7 +12,7 @@ pub(crate) trait Task {
 }
 
 /// What tasks are run on.
-pub(crate) trait Machine: Copy {
+pub(crate) trait Dispatch: Copy {
     fn run(self, task: impl Task);
 
     /// [`Lanes::TOKENS`].
@@ -23,7 +23,7 @@ pub(crate) trait Machine: Copy {
 #[derive(Clone, Copy)]
 pub(crate) struct Here;
 
-impl Machine for Here {
+impl Dispatch for Here {
     #[inline(always)]
     fn run(self, task: impl Task) {
         match Arch::new() {
@@ -41,13 +41,17 @@ impl Machine for Here {
         match Arch::new() {
             #[cfg(target_arch = "x86_64")]
             Arch::V4(_) => pulp::x86::V4::TOKENS,
+            #[cfg(target_arch = "x86_64")]
+            Arch::V3(_) => pulp::x86::V3::TOKENS,
+            #[cfg(target_arch = "aarch64")]
+            Arch::Neon(_) => pulp::aarch64::Neon::TOKENS,
             _ => Scalar::TOKENS,
         }
     }
 }
 
 /// This instruction set; its having a value proves that it is here.
-impl<S: Lanes> Machine for S {
+impl<S: Lanes> Dispatch for S {
     #[inline(always)]
     fn run(self, task: impl Task) {
         self.vectorize(
@@ -61,7 +65,7 @@ impl<S: Lanes> Machine for S {
     }
 }
 
-/// An instruction set.
+/// What an instruction set does with [`LANES`] floats.
 pub(crate) trait Lanes: Simd {
     /// Rows of activations whose products with a few rows of weights fit into registers.
     const TOKENS: usize = 3;
@@ -96,7 +100,7 @@ pub(crate) trait Lanes: Simd {
     /// What nibbles stand for, by a table: low[p] = table[qs[p] mod 16] · factor + shift, rounded twice, and high[p] the
     /// same of the other nibble; without a shift where H is 1.
     #[inline(always)]
-    fn look_up<const H: usize>(
+    fn tabled<const H: usize>(
         self,
         qs: &[u8; LANES],
         table: &[i8; LANES],
@@ -137,7 +141,7 @@ impl Lanes for pulp::aarch64::Neon {
     }
 
     #[inline(always)]
-    fn look_up<const H: usize>(
+    fn tabled<const H: usize>(
         self,
         qs: &[u8; LANES],
         table: &[i8; LANES],
@@ -173,7 +177,7 @@ impl Lanes for pulp::x86::V3 {
     }
 
     #[inline(always)]
-    fn look_up<const H: usize>(
+    fn tabled<const H: usize>(
         self,
         qs: &[u8; LANES],
         table: &[i8; LANES],
@@ -223,7 +227,7 @@ impl Lanes for pulp::x86::V4 {
     }
 
     #[inline(always)]
-    fn look_up<const H: usize>(
+    fn tabled<const H: usize>(
         self,
         qs: &[u8; LANES],
         table: &[i8; LANES],

@@ -1,16 +1,25 @@
 //! Asking for memory before it is used. What hardware fetches ahead by itself stops at pages of 4 KiB, and matrices are
 //! read front to back: asked for in time they stream up to half as fast again.
 
-/// How far ahead of its use memory is asked for.
-const AHEAD: usize = 4096;
+/// How far ahead of its use memory is asked for, where it is read front to back.
+pub(crate) const AHEAD: usize = 4096;
 
 const LINE: usize = 64;
 
-/// Asks for the cache lines that lie 4 KiB after those of `bytes`.
+/// Asks for the cache lines that lie `ahead` bytes after those of `bytes`.
 #[inline(always)]
-pub(crate) fn behind(bytes: &[u8]) {
-    let start = bytes.as_ptr().wrapping_add(AHEAD);
+pub(crate) fn behind(bytes: &[u8], ahead: usize) {
+    let start = bytes.as_ptr().wrapping_add(ahead);
     for line in (0..bytes.len()).step_by(LINE) {
+        fetch(start.wrapping_add(line));
+    }
+}
+
+/// Asks for what is going to be read next.
+#[inline(always)]
+pub(crate) fn next<T>(elements: &[T]) {
+    let start = elements.as_ptr().cast::<u8>();
+    for line in (0..size_of_val(elements)).step_by(LINE) {
         fetch(start.wrapping_add(line));
     }
 }
@@ -42,7 +51,9 @@ fn fetch(_: *const u8) {}
 mod tests {
     #[test]
     fn the_end_of_memory_may_be_passed() {
-        super::behind(&[]);
-        super::behind(&vec![0u8; 10_000]);
+        super::behind(&[], super::AHEAD);
+        super::behind(&vec![0u8; 10_000], super::AHEAD);
+        super::next(&[0f32; 100]);
+        super::next::<f32>(&[]);
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use text::Writer;
 use tritune::gguf::File;
 use tritune::kernels::{Force, Isa, Selection};
-use tritune::lookup::{Choice, Lookup};
+use tritune::lookup::{Chooser, Lookup, PASS};
 use tritune::model::{HeadMode, LoadOptions, Model, Session, SessionOptions};
 use tritune::pack::Pack;
 use tritune::sample::{Sampler, SamplerOptions};
@@ -33,18 +33,19 @@ const PLAIN: Way = Way { threads: 1, head: HeadMode::Full, lookup: false, isa: N
 
 fn load(file: &File, way: Way, pack: Option<&Pack>) -> Model {
     let selection = Selection::new(way.isa.map(Force::Isa), way.threads).unwrap();
-    let options = LoadOptions { head: way.head, pack, ..LoadOptions::default() };
+    let options = LoadOptions { head: way.head, pack };
     Model::load_with(file, &selection, Pool::new(way.threads), options, &|_, _| ()).unwrap()
 }
 
 /// The likeliest text of so many tokens after each prompt.
 fn texts(model: &Model, way: Way, prompts: &[Vec<u32>], tokens: usize) -> Vec<Vec<u32>> {
+    let mut proposed = 0;
     let write = |prompt: &Vec<u32>| {
         let context = Some(prompt.len() + tokens);
         let mut session = Session::new(model, SessionOptions { context, ..SessionOptions::default() }).unwrap();
         let sampler = Sampler::new(SamplerOptions { temperature: 0.0, ..SamplerOptions::default() }).unwrap();
         let mut writer = Writer { sampler, most: tokens, end: None, tokens: Vec::new() };
-        let mut lookup = way.lookup.then(Lookup::new);
+        let mut lookup = way.lookup.then(|| Lookup::fixed(PASS - 1));
         if let Some(lookup) = &mut lookup {
             lookup.begin(prompt);
         }
@@ -62,9 +63,12 @@ fn texts(model: &Model, way: Way, prompts: &[Vec<u32>], tokens: usize) -> Vec<Ve
                 }
             };
         }
+        proposed += lookup.map_or(0, |lookup| lookup.tally().proposed);
         writer.tokens
     };
-    prompts.iter().map(write).collect()
+    let texts = prompts.iter().map(write).collect();
+    assert!(proposed > 0 || !way.lookup, "no pass had more than one token");
+    texts
 }
 
 /// Compares texts of all ways, and of a packed cache, with the plainest one's.
@@ -75,7 +79,7 @@ fn check(name: &str, file: &File, prompts: &[Vec<u32>], tokens: usize, ways: &[W
         assert!(texts(&load(file, way, None), way, prompts, tokens) == expected, "{name}: {way:?}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let open = || Pack::open(&folder.path().join("pack"), file, &Pool::new(2));
+    let open = || Pack::open(folder.path().join("pack"), file, &Pool::new(2));
     let way = Way { threads: 2, head: HeadMode::TwoStage, ..PLAIN };
     let pack = open();
     pack.write(load(file, way, Some(&pack)).weights().sections()).unwrap();

@@ -8,9 +8,9 @@ use std::path::Path;
 use text::Writer;
 use tritune::gguf::File;
 use tritune::kernels::Selection;
-use tritune::lookup::{Choice, Lookup, PASS};
-use tritune::model::{KvType, Model, Session, SessionOptions};
-use tritune::sample::{Sampler, SamplerOptions};
+use tritune::lookup::{Chooser, Lookup, PASS};
+use tritune::model::{KvType, Model, Session, SessionError, SessionOptions};
+use tritune::sample::{Demand, Sampler, SamplerOptions, Scores};
 use tritune::threads::Pool;
 use tritune::tokenizer::{Special, Tokenizer};
 
@@ -43,6 +43,7 @@ struct Asked {
     context: usize,
     options: SamplerOptions,
     end: Option<u32>,
+    kv: KvType,
 }
 
 /// What was written, what was fed after the prompt, and where the session ended.
@@ -57,7 +58,7 @@ struct Written {
 
 /// Plainly by all logits; with lookup by those that the sampler asks for.
 fn write(model: &Model, asked: &Asked, mut lookup: Option<&mut Lookup>) -> Written {
-    let options = SessionOptions { kv: Some(KvType::F16), context: Some(asked.context) };
+    let options = SessionOptions { kv: Some(asked.kv), context: Some(asked.context) };
     let mut session = Session::new(model, options).unwrap();
     let sampler = Sampler::new(asked.options.clone()).unwrap();
     let mut writer = Writer { sampler, most: asked.tokens, end: asked.end, tokens: Vec::new() };
@@ -114,18 +115,73 @@ fn the_demo_writes_the_same_text() {
         let prompt = tokenizer.encode(&prompt, Special::Parse).unwrap();
         for options in [greedy(), sampled(1), sampled(2), penalised(3)] {
             let what = format!("{options:?}");
-            let asked = Asked { prompt: prompt.clone(), tokens: 60, context: 256, options, end: None };
+            let asked = Asked { prompt: prompt.clone(), tokens: 60, context: 256, options, end: None, kv: KvType::F16 };
             accepted += compare(&model, &asked, &what);
         }
     }
     assert!(accepted > 0);
 }
 
+/// Proposals that are taken back lie in chunks and tiles of keys that have begun, and in those that begin with them.
+#[test]
+fn long_texts_are_the_same_with_keys_and_values_of_every_type() {
+    let (file, model) = load(Path::new(DEMO), 2);
+    let sentence = "It was a truth. Emma was not, it was said, a very unfortunate one. It was a truth, and Emma was ";
+    let prompt = Tokenizer::from_gguf(&file).unwrap().encode(&sentence.repeat(9), Special::Parse).unwrap();
+    let prompt = prompt[..240].to_vec();
+    let mut accepted = 0;
+    for kv in [KvType::F32, KvType::F16, KvType::I8] {
+        let asked = Asked { prompt: prompt.clone(), tokens: 60, context: 320, options: greedy(), end: None, kv };
+        accepted += compare(&model, &asked, &kv.to_string());
+    }
+    assert!(accepted > 0);
+}
+
+/// A sampler that fails at its third choice.
+struct Failing(Writer);
+
+impl Chooser for Failing {
+    type Error = SessionError;
+
+    fn demand(&mut self, ahead: &[u32]) -> Demand<'_> {
+        self.0.demand(ahead)
+    }
+
+    fn choose(&mut self, scores: Scores<'_>) -> Result<Option<u32>, SessionError> {
+        if self.0.tokens.len() == 2 {
+            return Err(SessionError::Empty);
+        }
+        self.0.choose(scores)
+    }
+}
+
+#[test]
+fn after_a_failed_choice_the_session_ends_with_what_was_chosen() {
+    let (_, model) = load(Path::new(DEMO), 1);
+    let mut session = Session::new(&model, SessionOptions { kv: None, context: Some(64) }).unwrap();
+    let mut text = vec![7u32, 8, 9];
+    // The model's own text, twice: its proposals are right.
+    for _ in 0..12 {
+        let logits = session.feed(&text[session.position()..]).unwrap();
+        text.push((0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32);
+    }
+    let (prompt, id) = (text[..8].to_vec(), text[8]);
+    session.rewind(8);
+    let sampler = Sampler::new(greedy()).unwrap();
+    let mut failing = Failing(Writer { sampler, most: 20, end: None, tokens: Vec::new() });
+    let mut lookup = Lookup::fixed(PASS - 1);
+    lookup.begin(&[&text[..], &prompt].concat());
+    assert!(lookup.advance(&mut session, id, 20, &mut failing).is_err());
+    assert_eq!(failing.0.tokens, text[9..11]);
+    assert_eq!(session.position(), 8 + 3);
+}
+
 #[test]
 fn ends_limits_and_full_contexts_are_met_at_the_same_token() {
     let (file, model) = load(Path::new(DEMO), 1);
     let prompt = Tokenizer::from_gguf(&file).unwrap().encode("she said. she said. she said.", Special::Parse);
-    let whole = Asked { prompt: prompt.unwrap(), tokens: 66, context: 256, options: greedy(), end: None };
+    let whole =
+        Asked { prompt: prompt.unwrap(), tokens: 66, context: 256, options: greedy(), end: None, kv: KvType::F16 };
     let text = write(&model, &whole, None).tokens;
     let mut accepted = 0;
     for tokens in (1..=whole.tokens).step_by(5) {
@@ -148,7 +204,8 @@ fn fixtures_say_the_same() {
         let spread = (0..48u32).map(|i| i * i * 31 % vocab).collect();
         for prompt in [repeated, spread] {
             for options in [greedy(), sampled(5)] {
-                let asked = Asked { prompt: Vec::clone(&prompt), tokens: 40, context: 96, options, end: None };
+                let asked =
+                    Asked { prompt: Vec::clone(&prompt), tokens: 40, context: 96, options, end: None, kv: KvType::F16 };
                 compare(&model, &asked, name);
             }
         }
@@ -163,7 +220,7 @@ fn a_real_model_repeats_a_sentence() {
     let sentence = "The quick brown fox, whom nobody had asked, jumped over the lazy dog on Tuesday.";
     let prompt = tokenizer.encode(&format!("{sentence}\n{sentence}\n{sentence}\nThe quick"), Special::Parse).unwrap();
     for options in [greedy(), sampled(11)] {
-        let asked = Asked { prompt: prompt.clone(), tokens: 18, context: 128, options, end: None };
+        let asked = Asked { prompt: prompt.clone(), tokens: 18, context: 128, options, end: None, kv: KvType::F16 };
         assert!(compare(&model, &asked, "SmolLM2") > 0);
     }
 }

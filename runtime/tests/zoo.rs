@@ -9,6 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tritune::gguf::{Array, File, Header, Kind, Strings, Value, Writer};
 use tritune::kernels::Selection;
+use tritune::lookup::PASS;
 use tritune::model::{KvType, Model, Session, SessionError, SessionOptions};
 use tritune::quant::{Scales, Trits, trits};
 use tritune::threads::Pool;
@@ -522,16 +523,20 @@ impl Row {
         self.agrees(
             VOCAB,
             |model| {
-                let mut whole = Vec::new();
-                session(model)
-                    .feed_each(&TOKENS, 0, |_, row| {
-                        whole.extend_from_slice(row);
-                        Ok::<_, SessionError>(())
-                    })
-                    .unwrap();
-                let mut steps = session(model);
-                let steps = TOKENS.iter().flat_map(|&token| steps.feed(&[token]).unwrap().to_vec()).collect();
-                vec![("in one piece", whole), ("one by one", steps)]
+                let passes = |length| {
+                    let (mut session, mut logits) = (session(model), Vec::new());
+                    for pass in TOKENS.chunks(length) {
+                        let fed = session.feed_each(pass, 0, |_, row| {
+                            logits.extend_from_slice(row);
+                            Ok::<_, SessionError>(())
+                        });
+                        fed.unwrap();
+                    }
+                    logits
+                };
+                let steps = passes(1);
+                assert!([3, PASS].iter().all(|&length| passes(length) == steps), "passes of a few tokens show");
+                vec![("in one piece", passes(TOKENS.len())), ("one by one", steps)]
             },
             |spec, weights| spec.logits(weights, &TOKENS),
         );

@@ -21,7 +21,7 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 
-use super::Float;
+use super::{Float, tile};
 use crate::gguf::Data;
 use crate::kernels::Lines;
 use crate::prefetch;
@@ -259,8 +259,7 @@ impl Copy {
     /// How far products of a query of length 1 are from the exact ones, at most.
     fn bound(&self, k: usize) -> f32 {
         let (norm, error) = (self.norm * (1.0 + NORM_ERROR), self.error * (1.0 + NORM_ERROR));
-        // Terms of a sum are rounded as products, then added in lanes or one by one to the rest, then folded.
-        let depth = (k / 32 + 40) as f64 * 0.5f64.powi(24);
+        let depth = tile::roundings(k) as f64 * 0.5f64.powi(24);
         let query = (k as f64).sqrt() / (2.0 * f64::from(QUERY_MAX));
         let bound = error + (norm + error) * (query + depth / (1.0 - depth) + SLACK);
         (bound + (k as f64).sqrt() * VANISHING) as f32
@@ -322,7 +321,7 @@ fn products(codes: &[u8], query: &[i16]) -> i64 {
     for (codes, query) in codes.chunks(RUN).zip(query.chunks(RUN)) {
         let mut sum = 0i32;
         for (codes, query) in codes.chunks(STRETCH).zip(query.chunks(STRETCH)) {
-            prefetch::behind(codes);
+            prefetch::behind(codes, prefetch::AHEAD);
             // A plain reduction, of which the compiler makes multiply-adds of pairs.
             let products = codes.iter().zip(query).map(|(&q, &u)| i32::from(q as i8) * i32::from(u));
             sum = sum.wrapping_add(products.fold(0, i32::wrapping_add));
@@ -386,6 +385,19 @@ mod tests {
             let x: Vec<f32> = (0..k).map(|i| value(i * 7 + 3)).collect();
             prop_assume!(Query::default().set(&x) || x.iter().any(|x| x.abs() > 1e-19));
             check(k, &weights, &x);
+        }
+    }
+
+    /// Long rows of what int8 holds exactly: what is left of the bound is the roundings of the exact sums.
+    #[test]
+    fn long_sums_lie_within_their_bounds() {
+        for k in [1152, 2560, 4097, 20_000] {
+            for step in [1, 3, 7, 64] {
+                let weights: Vec<f32> = (0..k).map(|i| if i == 0 { 127.0 } else { (i / step % 120) as f32 }).collect();
+                // Sums that grow, so that every addition rounds.
+                let x: Vec<f32> = (0..k).map(|i| 1.0 + (i * i % 8191) as f32 / 8192.0).collect();
+                check(k, &weights, &x);
+            }
         }
     }
 

@@ -34,8 +34,8 @@ struct Scratch {
 /// Rows decoded together for a few tokens: two panels.
 const FEW_ROWS: usize = 2 * ROWS;
 
-/// Columns decoded together for a few tokens: whole blocks of every type, but for the last, and no more than the first-level
-/// cache has room for.
+/// Columns decoded together for a few tokens: whole blocks of every type, but for the last, and about as many as the
+/// first-level cache has room for.
 fn few_columns(k: usize) -> usize {
     if k <= 1024 { k } else { 512 }
 }
@@ -142,7 +142,14 @@ impl Float {
     ///
     /// # Errors
     /// Never, for a matrix that [`Float::new`] has accepted.
+    ///
+    /// # Panics
+    /// Where x is no row of k values, y not as long as there are rows, or the matrix has no such rows.
     pub fn products(&self, rows: Range<usize>, x: &[f32], y: &mut [f32]) -> Result<(), quant::Error> {
+        assert!(x.len() == self.k && y.len() == rows.len(), "{} x {} x {}", x.len(), y.len(), self.k);
+        if rows.is_empty() {
+            return Ok(());
+        }
         SCRATCH.with_borrow_mut(|Scratch { weights, sums, x: packed }| {
             let x = if self.k.is_multiple_of(LANES) {
                 x
@@ -186,7 +193,11 @@ impl Float {
         mut out: impl FnMut(usize, usize, Totals),
     ) -> Result<(), quant::Error> {
         let (k, step) = (self.k, few_columns(self.k));
-        let data = Rows::new(self.kind, self.bytes_of(rows.clone()), rows.len(), k)?;
+        let mut data = Rows::new(self.kind, self.bytes_of(rows.clone()), rows.len(), k)?;
+        if step < k {
+            // What is read next, of every row, is these columns of the next block.
+            data = data.ahead(FEW_ROWS);
+        }
         for start in (0..rows.len()).step_by(FEW_ROWS) {
             let block = start..(start + FEW_ROWS).min(rows.len());
             let n = block.len();
@@ -194,8 +205,8 @@ impl Float {
             for from in (0..k).step_by(step) {
                 let columns = from..(from + step).min(k);
                 let weights = weights.grown(panels::<ROWS>(n, columns.len()));
-                data.decode::<ROWS>(block.clone(), columns, weights);
-                let chunk = Chunk { weights, n, x, m, k, from, sums };
+                data.decode::<ROWS>(block.clone(), columns.clone(), weights);
+                let chunk = Chunk { weights, n, x, m, k, columns, sums };
                 tile::products(chunk, |token, row, totals| out(token, start + row, totals));
             }
         }
@@ -329,6 +340,7 @@ pub(crate) mod tests {
                 let cut = product(&float, &x[..m * k], &cuts);
                 assert!(whole.iter().zip(&cut).all(|(a, b)| a.to_bits() == b.to_bits()), "{m}x{n}x{k}");
             }
+            float.products(n..n, &x[..k], &mut []).unwrap();
             let mut rows = vec![f32::NAN; n.div_ceil(2)];
             float.products(n / 2..n, &x[..k], &mut rows).unwrap();
             assert!(rows.iter().zip(&alone[n / 2..n]).all(|(a, b)| a.to_bits() == b.to_bits()), "{n}x{k}");
@@ -366,6 +378,15 @@ pub(crate) mod tests {
                 let together = product(&float, &x[..m * k], &[0, n]);
                 assert!(together.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()), "{kind}, {m} tokens");
             }
+        }
+    }
+
+    #[test]
+    fn products_of_other_lengths_panic() {
+        let (float, _) = matrix(4, 33);
+        for (x, y) in [(32, 4), (66, 4), (33, 3), (33, 5)] {
+            let call = || float.products(0..4, &vec![1.0; x], &mut vec![0.0; y]);
+            assert!(std::panic::catch_unwind(call).is_err(), "{x} {y}");
         }
     }
 

@@ -6,8 +6,10 @@
 //! in however many chunks its elements come, and whatever the width of vectors is (x86-64; on Arm the last four lanes
 //! are folded in another order).
 
+use std::ops::Range;
+
 use super::panel::{Cut, ROWS, padded};
-use crate::lanes::{Here, LANES, Lanes, Machine, Task, multiply_add};
+use crate::lanes::{Dispatch, Here, LANES, Lanes, Task, multiply_add};
 
 /// Some elements of all sums of a product of W\[n, k\] and x\[m, k\], both in panels.
 pub(super) struct Chunk<'a> {
@@ -21,10 +23,15 @@ pub(super) struct Chunk<'a> {
     pub(super) m: usize,
     /// Elements of a sum.
     pub(super) k: usize,
-    /// Elements before these; a multiple of [`LANES`].
-    pub(super) from: usize,
+    /// Which elements these are; they begin at a multiple of [`LANES`].
+    pub(super) columns: Range<usize>,
     /// Sums so far, where this chunk is not all there is: at least [`sums`] floats.
     pub(super) sums: &'a mut [f32],
+}
+
+/// Roundings that a term of a sum of k products takes part in, at most: additions in its lane, and folds.
+pub(super) fn roundings(k: usize) -> usize {
+    k.div_ceil(LANES) + LANES.ilog2() as usize
 }
 
 /// Rows of x in a panel, at most.
@@ -68,7 +75,7 @@ impl Totals {
 /// W.
 ///
 /// # Panics
-/// Where a slice is shorter than said.
+/// Where a slice is not as long as said.
 pub(super) fn products(chunk: Chunk<'_>, out: impl FnMut(usize, usize, Totals)) {
     Products { chunk, out }.run(Here);
 }
@@ -79,8 +86,15 @@ struct Products<'a, F> {
 }
 
 impl<F: FnMut(usize, usize, Totals)> Products<'_, F> {
-    fn run(mut self, machine: impl Machine) {
-        let tokens = Cut { rows: self.chunk.m, most: machine.tokens() };
+    fn run(mut self, machine: impl Dispatch) {
+        let Chunk { weights, n, x, m, k, columns, sums: kept } = &self.chunk;
+        let part = columns.len() < *k;
+        assert!(weights.len() == n.next_multiple_of(ROWS) * padded(columns.len()), "elements of {n} rows");
+        assert!(
+            x.len() >= m * padded(*k) && columns.end <= *k && (!part || kept.len() >= sums(*n, *m)),
+            "{m} x {n} x {k}"
+        );
+        let tokens = Cut { rows: *m, most: machine.tokens() };
         for panel in 0..tokens.panels() {
             let t = tokens.rows_of(panel);
             match t.len() {
@@ -96,7 +110,7 @@ impl<F: FnMut(usize, usize, Totals)> Products<'_, F> {
 
     /// A panel of T rows of x, from row t on, with all of W; each T for itself: with other sums about, the compiler keeps
     /// these in memory.
-    fn band<const T: usize>(&mut self, machine: impl Machine, t: usize) {
+    fn band<const T: usize>(&mut self, machine: impl Dispatch, t: usize) {
         machine.run(Band::<T, _> { products: self, t });
     }
 }
@@ -132,33 +146,32 @@ impl<const T: usize, F: FnMut(usize, usize, Totals)> Task for Band<'_, '_, T, F>
 }
 
 /// The elements of a panel, row after row in groups of [`LANES`].
-type Groups<'a, const R: usize> = &'a [[[f32; LANES]; R]];
+type Runs<'a, const R: usize> = &'a [[[f32; LANES]; R]];
 
 impl<const T: usize, F: FnMut(usize, usize, Totals)> Band<'_, '_, T, F> {
     /// Elements of a row in this chunk.
     #[inline(always)]
     fn len(&self) -> usize {
-        let Chunk { weights, n, .. } = &self.products.chunk;
-        weights.len() / (n.div_ceil(ROWS) * ROWS)
+        padded(self.products.chunk.columns.len())
     }
 
     #[inline(always)]
-    fn weights(&self, panel: usize) -> Groups<'_, ROWS> {
+    fn weights(&self, panel: usize) -> Runs<'_, ROWS> {
         let elements = ROWS * self.len();
         self.products.chunk.weights[panel * elements..][..elements].as_chunks().0.as_chunks().0
     }
 
     #[inline(always)]
-    fn x(&self) -> Groups<'_, T> {
-        let Chunk { x, k, from, .. } = &self.products.chunk;
-        x[self.t * padded(*k)..][T * from..T * (from + self.len())].as_chunks().0.as_chunks().0
+    fn x(&self) -> Runs<'_, T> {
+        let Chunk { x, k, columns, .. } = &self.products.chunk;
+        x[self.t * padded(*k)..][T * columns.start..T * (columns.start + self.len())].as_chunks().0.as_chunks().0
     }
 
     /// Whether these are the first elements, and whether they are the last.
     #[inline(always)]
     fn ends(&self) -> (bool, bool) {
-        let Chunk { k, from, .. } = self.products.chunk;
-        (from == 0, from + self.len() >= k)
+        let Chunk { k, columns, .. } = &self.products.chunk;
+        (columns.start == 0, columns.end == *k)
     }
 
     /// Unfinished sums of R rows of a panel, from FIRST on, and all rows of x, one after the other.
@@ -347,7 +360,7 @@ mod tests {
     }
 
     /// In two chunks.
-    fn product(machine: impl Machine, w: &[f32], x: &[f32], k: usize, cut: usize) -> Vec<f32> {
+    fn product(machine: impl Dispatch, w: &[f32], x: &[f32], k: usize, cut: usize) -> Vec<f32> {
         let (n, m) = (w.len() / k, x.len() / k);
         let mut w = w.to_vec();
         w.resize(n.next_multiple_of(ROWS) * k, f32::NAN);
@@ -357,7 +370,7 @@ mod tests {
             if !range.is_empty() {
                 let columns: Vec<f32> = w.chunks_exact(k).flat_map(|row| &row[range.clone()]).copied().collect();
                 let weights = packed(&columns, range.len(), Cut { rows: columns.len() / range.len(), most: ROWS });
-                let chunk = Chunk { weights: &weights, n, x: &x, m, k, from: range.start, sums: &mut kept };
+                let chunk = Chunk { weights: &weights, n, x: &x, m, k, columns: range, sums: &mut kept };
                 let out = |t: usize, r: usize, totals: Totals| totals.write(&mut y[t * n + r..][..totals.rows()]);
                 Products { chunk, out }.run(machine);
             }
@@ -383,11 +396,12 @@ mod tests {
 
         #[test]
         #[cfg(target_arch = "x86_64")]
-        fn the_width_of_vectors_changes_no_bit(n in 1usize..20, m in 1usize..9, k in 1usize..100) {
+        fn the_width_of_vectors_changes_no_bit(n in 1usize..20, m in 1usize..9, k in 1usize..100, cut in 0usize..7) {
+            let cut = (cut * LANES).min(k / LANES * LANES);
             let (w, x) = (wave(n * k, 0.61), wave(m * k, 0.37));
-            let widest = product(Here, &w, &x, k, 0);
-            let mut narrower = vec![product(pulp::Scalar, &w, &x, k, 0)];
-            narrower.extend(pulp::x86::V3::try_new().map(|v3| product(v3, &w, &x, k, 0)));
+            let widest = product(Here, &w, &x, k, cut);
+            let mut narrower = vec![product(pulp::Scalar, &w, &x, k, cut)];
+            narrower.extend(pulp::x86::V3::try_new().map(|v3| product(v3, &w, &x, k, cut)));
             for narrower in narrower {
                 prop_assert!(narrower.iter().zip(&widest).all(|(a, b)| a.to_bits() == b.to_bits()));
             }

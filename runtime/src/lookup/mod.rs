@@ -44,7 +44,7 @@ pub struct Tally {
 }
 
 /// Who chooses tokens, and takes what was chosen for a part of the text.
-pub trait Choice {
+pub trait Chooser {
     /// What can go wrong with a choice, or with the pass before it.
     type Error: From<SessionError>;
 
@@ -95,37 +95,38 @@ impl Lookup {
     /// with which the session then ends, and the last choice.
     ///
     /// # Errors
-    /// Those of [`Session::predict`] for `id` alone, the session being as it was before; and those of `choice`, the session
-    /// then being what it likes.
-    pub fn advance<C: Choice>(
+    /// Those of [`Session::predict`] for `id` alone: the session is as it was before, and the text is to be begun anew. Those
+    /// of `chooser`: the session ends with what was chosen.
+    pub fn advance<C: Chooser>(
         &mut self,
         session: &mut Session<'_>,
         id: u32,
         most: usize,
-        choice: &mut C,
+        chooser: &mut C,
     ) -> Result<(&[u32], Option<u32>), C::Error> {
         let start = Instant::now();
         let first = session.position();
         let mut pass = self.pass(id, most.min(session.context() - first));
-        let predictions = match session.predict_each(pass, choice.demand(&pass[1..])) {
+        let predictions = match session.predict_each(pass, chooser.demand(&pass[1..])) {
             // Proposals that the text would not have gone on with have no say in whether its numbers are finite.
             Err(_) if pass.len() > 1 => {
                 pass = &pass[..1];
-                session.predict_each(pass, choice.demand(&[]))
+                session.predict_each(pass, chooser.demand(&[]))
             }
             first_time => first_time,
         }?;
-        let (mut kept, mut chosen) = (0, None);
+        let time = start.elapsed();
+        let (mut kept, mut chosen) = (0, Ok(None));
         while let Some(scores) = predictions.scores(kept) {
-            chosen = choice.choose(scores)?;
+            chosen = chooser.choose(scores);
             kept += 1;
-            if chosen.is_none() || chosen != pass.get(kept).copied() {
+            if !matches!(chosen, Ok(Some(id)) if pass.get(kept) == Some(&id)) {
                 break;
             }
         }
         session.rewind(first + kept);
-        self.learn(kept, start.elapsed());
-        Ok((&self.pass[..kept], chosen))
+        self.learn(kept, time);
+        Ok((&self.pass[..kept], chosen?))
     }
 
     /// The tokens of the next pass, `room` at most: `id`, which the text goes on with, and proposals.
@@ -142,7 +143,7 @@ impl Lookup {
         &self.pass
     }
 
-    /// Tells that the last pass took `time`, from what was fed to what was chosen, and that the first `kept` of its tokens
+    /// Tells that the last pass took `time`, and that the first `kept` of its tokens
     /// are in the text now: the first one, and the proposals that were chosen.
     fn learn(&mut self, kept: usize, time: Duration) {
         let (proposed, accepted) = (self.pass.len().saturating_sub(1), kept.saturating_sub(1));

@@ -12,8 +12,7 @@ const COMPARED: usize = 32;
 /// Tokens in a row, and zeros after them.
 type Gram = [u32; LONGEST];
 
-/// A text, and for every few tokens in a row where they stood last. Nothing is allocated for a token once there was
-/// room for as long a text.
+/// A text, and for every few tokens in a row where they stood last.
 #[derive(Debug, Default)]
 pub struct Proposer {
     text: Vec<u32>,
@@ -60,9 +59,10 @@ impl Proposer {
         Some(Match { end, length: same.take(COMPARED).take_while(|(a, b)| a == b).count() })
     }
 
-    /// What followed there, without end: where it has reached the end of the text, it goes on with what it said itself.
+    /// What followed there, without end: where it has reached the end of the text, it goes on with what it said itself. Nothing, for a match of a longer
+    /// text.
     pub fn continuation(&self, found: Match) -> impl Iterator<Item = u32> {
-        self.text[found.end..].iter().copied().cycle()
+        self.text.get(found.end..).unwrap_or_default().iter().copied().cycle()
     }
 }
 

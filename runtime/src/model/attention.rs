@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::model::kv::{Element, HeadCache, Store, TILE, Values};
+use crate::prefetch;
 use crate::threads::{Parts, Pool};
 use crate::vector::exp_inlined;
 
@@ -338,8 +339,9 @@ impl Chunk<'_> {
         let (block, rows) = (self.block, self.block.rows());
         for at in (0..self.positions.len()).step_by(TILE) {
             let tile = (self.positions.start + at) / TILE;
-            let keys = &keys[tile * TILE * width..][..TILE * width];
+            let (keys, behind) = keys[tile * TILE * width..].split_at(TILE * width);
             if rows < WIDENED_ROWS {
+                prefetch::next(behind.get(..TILE * width).unwrap_or_default());
                 score_tile(simd, &block, keys, self.scores, at);
             } else {
                 let wide = widen(simd, keys, self.tile);
@@ -403,12 +405,16 @@ impl Chunk<'_> {
             partial[..padded].fill(0.0);
         }
         let values = &values[self.positions.start * padded..self.positions.end * padded];
-        if rows < WIDENED_ROWS {
-            return mix_tile(simd, rows, self.scores, values, padded, self.partial);
-        }
-        for (tile, values) in values.chunks(TILE * padded).enumerate() {
-            let wide = widen(simd, values, self.tile);
-            mix_tile(simd, rows, &self.scores[tile * TILE..], wide, padded, self.partial);
+        for (tile, some) in values.chunks(TILE * padded).enumerate() {
+            let weights = &self.scores[tile * TILE..];
+            if rows < WIDENED_ROWS {
+                let behind = &values[tile * TILE * padded + some.len()..];
+                prefetch::next(behind.get(..TILE * padded).unwrap_or(behind));
+                mix_tile(simd, rows, weights, some, padded, self.partial);
+            } else {
+                let wide = widen(simd, some, self.tile);
+                mix_tile(simd, rows, weights, wide, padded, self.partial);
+            }
         }
     }
 }

@@ -175,6 +175,9 @@ impl Shortlist {
         self.estimate(pool, coarse, m);
         self.ids.clear();
         self.ends.clear();
+        // Room for the longest that is looked at, from the first pass of so many tokens on.
+        self.ids.reserve(m * n);
+        self.logits.reserve((m * n / LONG).saturating_sub(self.logits.len()));
         for token in 0..m {
             self.choose(n, token, demand);
         }

@@ -10,7 +10,7 @@ use super::{PIECE, Refusal, checksum};
 
 const MAGIC: [u8; 8] = *b"TRITPACK";
 /// Of the file, and of how weights are packed in each layout: `tests.rs` holds them to it.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Bytes before the table, the last of which are the checksum.
 const HEADER: usize = 64;
 const CHECKED: usize = 48;

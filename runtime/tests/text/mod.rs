@@ -1,6 +1,6 @@
 //! A text that is written by a sampler.
 
-use tritune::lookup::Choice;
+use tritune::lookup::Chooser;
 use tritune::model::SessionError;
 use tritune::sample::{Demand, Sampler, Scores};
 
@@ -14,7 +14,7 @@ pub struct Writer {
     pub tokens: Vec<u32>,
 }
 
-impl Choice for Writer {
+impl Chooser for Writer {
     type Error = SessionError;
 
     fn demand(&mut self, ahead: &[u32]) -> Demand<'_> {

@@ -5,7 +5,7 @@ use std::num::ParseFloatError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tritune::lookup::{Choice, Lookup};
+use tritune::lookup::{Chooser, Lookup};
 use tritune::model::Session;
 use tritune::sample::{Demand, Sampler, SamplerOptions, Scores};
 use tritune::tokenizer::{Stream, Tokenizer};
@@ -83,7 +83,7 @@ pub(crate) struct Generated {
 pub(crate) struct Speed {
     prompt: usize,
     prompted: Duration,
-    passes: usize,
+    written: usize,
     generated: Duration,
 }
 
@@ -132,7 +132,7 @@ impl Generator<'_, '_> {
             }
         }
         let text = writer.finish()?;
-        (speed.passes, speed.generated) = (fed.len(), start.elapsed());
+        (speed.written, speed.generated) = (fed.len(), start.elapsed());
         Ok(Generated { text, fed, full, speed })
     }
 }
@@ -148,7 +148,7 @@ struct Writer<'a, W> {
     out: W,
 }
 
-impl<W: Write> Choice for Writer<'_, W> {
+impl<W: Write> Chooser for Writer<'_, W> {
     type Error = anyhow::Error;
 
     fn demand(&mut self, ahead: &[u32]) -> Demand<'_> {
@@ -190,7 +190,7 @@ impl Speed {
         Speed {
             prompt: self.prompt + other.prompt,
             prompted: self.prompted + other.prompted,
-            passes: self.passes + other.passes,
+            written: self.written + other.written,
             generated: self.generated + other.generated,
         }
     }
@@ -202,7 +202,7 @@ impl Speed {
             "prompt: {} tokens, {:.1} t/s; generation: {:.1} t/s on {threads} threads",
             self.prompt,
             rate(self.prompt, self.prompted),
-            rate(self.passes, self.generated),
+            rate(self.written, self.generated),
         );
     }
 }

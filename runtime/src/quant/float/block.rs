@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 
 use super::{CHUNK, Format, MAX_BLOCKS, Panel};
 use crate::lanes::Lanes;
-use crate::prefetch;
 
 /// Elements of a loop that is too long to be unrolled before it is vectorised.
 const RUN: usize = 128;
@@ -16,7 +15,7 @@ const MAX_GROUPS: usize = CHUNK / 16;
 
 /// Where vectors of elements do not cross cache lines.
 #[repr(align(64))]
-struct Aligned<T>(T);
+struct OnLines<T>(T);
 
 /// What B bytes say of N elements: a code each, and for each of G groups of them a factor and what is added to its
 /// products, both made from H half-precision numbers; nothing is added where H is 1.
@@ -50,7 +49,7 @@ pub(super) struct Blocks<K, const B: usize, const N: usize, const G: usize, cons
 /// What blocks of up to [`CHUNK`] elements say: all codes; their halves, widened; and the factors and shifts of all
 /// groups.
 pub(super) struct Parsed<const H: usize> {
-    codes: Aligned<[Word; CHUNK / 8]>,
+    codes: OnLines<[Word; CHUNK / 8]>,
     halves: [[f32; H]; MAX_BLOCKS],
     scales: [[f32; MAX_GROUPS]; H],
 }
@@ -86,7 +85,7 @@ impl<K: Block<B, N, G, H>, const B: usize, const N: usize, const G: usize, const
 
     #[inline(always)]
     fn room() -> Parsed<H> {
-        Parsed { codes: Aligned([[0; 8]; CHUNK / 8]), halves: [[0.0; H]; MAX_BLOCKS], scales: [[0.0; MAX_GROUPS]; H] }
+        Parsed { codes: OnLines([[0; 8]; CHUNK / 8]), halves: [[0.0; H]; MAX_BLOCKS], scales: [[0.0; MAX_GROUPS]; H] }
     }
 
     #[inline(always)]
@@ -98,7 +97,6 @@ impl<K: Block<B, N, G, H>, const B: usize, const N: usize, const G: usize, const
         row: usize,
     ) {
         let blocks = bytes.as_chunks().0;
-        prefetch::behind(bytes);
         Self::parse(simd, blocks, parsed);
         let mut out = out.iter_mut();
         let codes = parsed.codes.0.as_flattened().chunks_exact(N / G);

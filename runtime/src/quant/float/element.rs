@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 
 use super::{CHUNK, Format, Panel};
 use crate::lanes::{LANES, Lanes};
-use crate::prefetch;
 
 /// The format of plain elements.
 pub(super) struct Elements<E, const B: usize>(PhantomData<E>);
@@ -51,7 +50,6 @@ impl<E: Element<B>, const B: usize> Format for Elements<E, B> {
 
     #[inline(always)]
     fn decode<S: Lanes, const R: usize>(simd: S, bytes: &[u8], (): &mut (), out: &mut [Panel<R>], row: usize) {
-        prefetch::behind(bytes);
         let (elements, rest) = bytes.as_chunks().0.as_chunks();
         for (elements, out) in elements.iter().zip(&mut *out) {
             out[row] = E::widen(simd, elements);

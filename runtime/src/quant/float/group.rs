@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 
 use super::{CHUNK, Format, MAX_BLOCKS, Panel};
 use crate::lanes::{LANES, Lanes};
-use crate::prefetch;
 
 /// What B bytes say of 32 elements, all at once; by H half-precision numbers: a factor and,
 /// where H is 2, what is added to its products.
@@ -39,7 +38,6 @@ impl<K: Group<B, H>, const B: usize, const H: usize> Format for Groups<K, B, H> 
         row: usize,
     ) {
         let blocks = bytes.as_chunks().0;
-        prefetch::behind(bytes);
         for (i, bytes) in blocks.iter().enumerate().take(MAX_BLOCKS) {
             for (scales, scale) in scales.iter_mut().zip(simd.widen(K::halves(bytes))) {
                 scales[i] = scale;
@@ -64,7 +62,7 @@ impl Group<18, 1> for Q4_0 {
 
     #[inline(always)]
     fn expand<S: Lanes>(simd: S, [_, _, qs @ ..]: &[u8; 18], scales: [f32; 1], out: [&mut [f32; LANES]; 2]) {
-        simd.look_up(qs, &[-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7], scales, out);
+        simd.tabled(qs, &[-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7], scales, out);
     }
 }
 
@@ -79,7 +77,7 @@ impl Group<20, 2> for Q4_1 {
 
     #[inline(always)]
     fn expand<S: Lanes>(simd: S, [_, _, _, _, qs @ ..]: &[u8; 20], scales: [f32; 2], out: [&mut [f32; LANES]; 2]) {
-        simd.look_up(qs, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], scales, out);
+        simd.tabled(qs, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], scales, out);
     }
 }
 
@@ -116,6 +114,6 @@ impl Group<18, 1> for Iq4Nl {
 
     #[inline(always)]
     fn expand<S: Lanes>(simd: S, [_, _, qs @ ..]: &[u8; 18], scales: [f32; 1], out: [&mut [f32; LANES]; 2]) {
-        simd.look_up(qs, &Self::TABLE, scales, out);
+        simd.tabled(qs, &Self::TABLE, scales, out);
     }
 }

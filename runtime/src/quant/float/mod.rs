@@ -13,7 +13,8 @@ use std::ops::Range;
 
 use super::{Error, check_size};
 use crate::gguf::Kind;
-use crate::lanes::{Here, LANES, Lanes, Machine, Task};
+use crate::lanes::{Dispatch, Here, LANES, Lanes, Task};
+use crate::prefetch;
 use block::{Blocks, Q2K, Q3K, Q4K, Q5_0, Q5_1, Q5K, Q6K};
 use element::{Bf16, Elements, F16, F32};
 use group::{Groups, Iq4Nl, Q4_0, Q4_1, Q8_0};
@@ -40,6 +41,8 @@ pub(crate) struct Rows<'a> {
     bytes: &'a [u8],
     /// Bytes of a row.
     row: usize,
+    /// Bytes from what is decoded to what is asked for.
+    ahead: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -50,7 +53,12 @@ impl<'a> Rows<'a> {
             return Err(Error::NotFloat { kind });
         }
         check_size(kind, bytes.len(), rows, k)?;
-        Ok(Rows { kind, bytes, row: bytes.len() / rows })
+        Ok(Rows { kind, bytes, row: bytes.len() / rows, ahead: prefetch::AHEAD })
+    }
+
+    /// The same, for who decodes some columns of so many rows, then others: asks for memory so many rows ahead.
+    pub(crate) fn ahead(self, rows: usize) -> Self {
+        Rows { ahead: rows * self.row, ..self }
     }
 
     /// Decodes the elements `columns` of some rows, R of them side by side: [`LANES`] elements of a row, then as many of the
@@ -62,7 +70,7 @@ impl<'a> Rows<'a> {
     /// Where there are no such rows.
     pub(crate) fn decode<const R: usize>(self, rows: Range<usize>, columns: Range<usize>, out: &mut [f32]) {
         let bytes = &self.bytes[rows.start * self.row..rows.end * self.row];
-        Here.run(Decode::<R> { kind: self.kind, bytes, row: self.row, columns, out });
+        Here.run(Decode::<R> { kind: self.kind, bytes, row: self.row, ahead: self.ahead, columns, out });
     }
 }
 
@@ -93,6 +101,7 @@ struct Decode<'a, const R: usize> {
     kind: Kind,
     bytes: &'a [u8],
     row: usize,
+    ahead: usize,
     columns: Range<usize>,
     out: &'a mut [f32],
 }
@@ -100,7 +109,7 @@ struct Decode<'a, const R: usize> {
 impl<const R: usize> Decode<'_, R> {
     #[inline(always)]
     fn run_as<F: Format>(self, simd: impl Lanes) {
-        let Decode { bytes, row, columns, out, .. } = self;
+        let Decode { bytes, row, ahead, columns, out, .. } = self;
         let bytes_of = |columns: usize| columns * F::CHUNK_BYTES / CHUNK;
         let part = bytes_of(columns.start)..bytes_of(columns.end);
         // Without padding where the end of the buffer says so.
@@ -111,6 +120,7 @@ impl<const R: usize> Decode<'_, R> {
             let groups = groups.as_chunks_mut::<R>().0;
             for (i, row) in rows.chunks_exact(row).enumerate() {
                 for (bytes, out) in row[part.clone()].chunks(F::CHUNK_BYTES).zip(groups.chunks_mut(CHUNK / LANES)) {
+                    prefetch::behind(bytes, ahead);
                     F::decode(simd, bytes, &mut room, out, i % R);
                 }
                 if !rest.is_empty() {
@@ -334,10 +344,10 @@ mod tests {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn decoded_by(machine: impl Machine, kind: Kind, bytes: &[u8], elements: usize) -> Vec<f32> {
+    fn decoded_by(machine: impl Dispatch, kind: Kind, bytes: &[u8], elements: usize) -> Vec<f32> {
         let mut out = vec![f32::NAN; elements];
         let row = bytes.len();
-        machine.run(Decode::<1> { kind, bytes, row, columns: 0..elements, out: &mut out });
+        machine.run(Decode::<1> { kind, bytes, row, ahead: 0, columns: 0..elements, out: &mut out });
         out
     }
 

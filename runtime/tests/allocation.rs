@@ -1,0 +1,67 @@
+//! The token loop allocates nothing: what a pass needs is there before the first token.
+
+mod shared;
+
+use std::alloc::System;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tritune::gguf::File;
+use tritune::kernels::Selection;
+use tritune::model::{Model, Session, SessionOptions};
+use tritune::sample::{Sampler, SamplerOptions};
+use tritune::threads::Pool;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const DEMO: &[u8] = include_bytes!("../demo/austen-5m-i2_s.gguf");
+
+const ROUNDS: usize = 5;
+
+/// Allocations of all threads in the best round of so many tokens.
+fn count(file: &File, options: SamplerOptions, tokens: usize) -> usize {
+    let model = Model::load(file, &Selection::new(None, 2).unwrap(), Pool::new(2), &|_, _| ()).unwrap();
+    let context = Some(ROUNDS * tokens + 16);
+    let mut session = Session::new(&model, SessionOptions { context, ..SessionOptions::default() }).unwrap();
+    let mut sampler = Sampler::new(options).unwrap();
+    // A flat distribution first, which asks for the most room.
+    sampler.sample(&vec![0.0; model.config().vocab]).unwrap();
+    let mut next = |session: &mut Session<'_>, tokens: &[u32]| {
+        let scores = session.predict(tokens, sampler.demand(&[])).unwrap();
+        let id = sampler.sample(scores).unwrap();
+        sampler.accept(id);
+        id
+    };
+    let mut id = next(&mut session, &[3, 1, 4, 1, 5]);
+    // Threads grow what they keep for themselves when they first claim a piece of a matrix, be it late: not in all rounds.
+    let round = |_| {
+        let region = Region::new(ALLOCATOR);
+        for _ in 0..tokens {
+            id = next(&mut session, &[id]);
+        }
+        let change = region.change();
+        change.allocations + change.reallocations
+    };
+    (0..ROUNDS).map(round).min().unwrap_or(usize::MAX)
+}
+
+/// One test: another one's allocations would be counted.
+#[test]
+fn writing_allocates_nothing() {
+    let greedy = SamplerOptions { temperature: 0.0, ..SamplerOptions::default() };
+    let mut files = vec![("demo", File::from_static("demo", DEMO).unwrap())];
+    if let Some(folder) = shared::find("fixtures") {
+        for name in ["bitnet-2b4t-i2_s", "llama-trilm-tq2_0", "qwen3-bonsai-q2_0"] {
+            files.push((name, File::open(folder.join(format!("{name}.gguf"))).unwrap()));
+        }
+    }
+    for (name, file) in &files {
+        for options in [greedy.clone(), SamplerOptions::default()] {
+            assert_eq!(count(file, options.clone(), 20), 0, "{name}, {options:?}");
+        }
+    }
+    // What counts does count.
+    let region = Region::new(ALLOCATOR);
+    let one = std::hint::black_box(vec![1u8; 100]);
+    assert_eq!(region.change().allocations, 1, "{one:?}");
+}
