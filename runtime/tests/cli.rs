@@ -101,6 +101,8 @@ fn a_full_context_ends_the_text_with_a_note() {
     let output = run(&["run", "--demo", "-p", "It was", "-c", "6", "-n", "100", "--temp", "1.5", "--seed", "3"]);
     stdout(&output);
     assert!(String::from_utf8_lossy(&output.stderr).contains("the context of 6 tokens is full"));
+    let without_limit = run(&["run", "--demo", "-p", "It was", "-c", "6", "-n", "-1", "--temp", "1.5", "--seed", "3"]);
+    assert_eq!(stdout(&without_limit), stdout(&output));
     let beyond = run(&["run", "--demo", "-p", "It was a very long time ago", "-c", "2"]);
     assert!(refusal(&beyond).contains("do not fit into a context of 2"));
 }
@@ -587,6 +589,17 @@ fn files_that_are_no_models_are_refused_in_one_line() {
 }
 
 #[test]
+fn packed_weights_of_the_built_in_model_have_a_place_that_is_named() {
+    let error = refusal(&run(&["run", "--demo", "-p", "It was", "-n", "1", "--pack-cache"]));
+    assert!(error.contains("--pack-cache=PATH"), "{error}");
+    let Some(model) = shared::find("models/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let pack = tempfile::tempdir().unwrap().path().join("pack");
+    let kept = run(&["run", path(&model), "-p", "x", "-n", "1", &format!("--pack-cache={}", pack.display())]);
+    assert!(String::from_utf8_lossy(&kept.stderr).contains("nothing is kept"));
+    assert!(!pack.exists());
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     for arguments in [
         &[][..],
@@ -597,7 +610,7 @@ fn wrong_usage_exits_with_2() {
         &["run", "--demo", "-p", "x", "--force", "sse9"],
         &["run", "--demo", "-p", "x", "--threads", "0"],
         &["run", "--demo", "-p", "x", "--kv", "q4"],
-        &["run", "--demo", "-p", "x", "-n", "-1"],
+        &["run", "--demo", "-p", "x", "-n", "-2"],
         &["bench", "--demo", "-o", "xml"],
         &["kernels", "--explain", "12"],
         &["kernels", "--results", "results"],

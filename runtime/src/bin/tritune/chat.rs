@@ -14,7 +14,7 @@ use tritune::sample::Sampler;
 use tritune::tokenizer::Tokenizer;
 
 use crate::engine::{Engine, ModelFile, Threads, tell_head, tell_lookup, warn_beyond};
-use crate::generate::{Generator, Sampling, Speed};
+use crate::generate::{Generator, Sampling, Speed, limit};
 
 /// Talk with a model in the format that it was trained on; what it says, and nothing else, goes to stdout
 ///
@@ -40,7 +40,7 @@ pub(crate) struct Chat {
     #[arg(long, requires = "prompt")]
     dry_run: bool,
     /// Tokens of an answer at most; until it ends, or the context is full, where not given
-    #[arg(short = 'n', long = "tokens", value_name = "N")]
+    #[arg(short = 'n', long = "tokens", value_name = "N", value_parser = limit, allow_negative_numbers = true)]
     tokens: Option<usize>,
     #[command(flatten)]
     sampling: Sampling,

@@ -96,8 +96,8 @@ impl Policy {
 pub(crate) struct Engine {
     #[command(flatten)]
     policy: Policy,
-    /// Keep packed weights in a file, MODEL.tritune where none is named, and take them from there when the same model is
-    /// loaded again
+    /// Keep packed weights in a file, and take them from there when the same model is loaded again; MODEL.tritune where no
+    /// file is named, which takes the sign: --pack-cache=PATH
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
     pack_cache: Option<Option<PathBuf>>,
     /// Where to run
@@ -139,10 +139,16 @@ impl Engine {
         let start = Instant::now();
         let pool = Pool::new(threads);
         let selection = self.policy.selection(pool.threads())?;
-        let pack = self.pack_cache.as_ref().map(|path| {
-            let path = path.clone().unwrap_or_else(|| Pack::beside(file.path()));
-            Pack::open(path, file, &pool)
-        });
+        let pack = match &self.pack_cache {
+            None => None,
+            Some(None) if !file.path().exists() => {
+                bail!("{} is no file to keep packed weights beside; name one: --pack-cache=PATH", file.path().display())
+            }
+            Some(path) => {
+                let path = path.clone().unwrap_or_else(|| Pack::beside(file.path()));
+                Some(Pack::open(path, file, &pool))
+            }
+        };
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
         let progress = |done, all| {
             bar.set_length(all as u64);
@@ -187,6 +193,10 @@ fn tell_time(file: &File, model: &Model, time: Duration, pack: Option<&Pack>) {
 /// Writes packed weights where the file of them is not what it is to be.
 fn keep(pack: &Pack, sections: &[Section]) {
     let path = pack.path().display();
+    if sections.is_empty() {
+        eprintln!("nothing is kept in {path}: the model has no ternary weights, and no head of floats to copy");
+        return;
+    }
     if let Some(why) = pack.refusal() {
         eprintln!("warning: packed weights in {path} are not used: {why}");
     }

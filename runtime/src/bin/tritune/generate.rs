@@ -33,6 +33,14 @@ pub(crate) struct Sampling {
     seed: u64,
 }
 
+/// Reads how many tokens to generate at most; -1 is no limit.
+pub(crate) fn limit(text: &str) -> Result<usize, String> {
+    match text {
+        "-1" => Ok(usize::MAX),
+        _ => text.parse().map_err(|_| "a number of tokens, or -1: until the text ends or the context is full".into()),
+    }
+}
+
 /// Reads a number that `set` makes part of options that a sampler accepts.
 fn checked(set: fn(&mut SamplerOptions, f32)) -> impl Fn(&str) -> Result<f32, String> + Clone {
     move |text| {

@@ -8,7 +8,7 @@ use tritune::model::{KvType, Session, SessionOptions};
 use tritune::tokenizer::{Special, Tokenizer};
 
 use crate::engine::{Engine, ModelFile, Threads, tell_head, tell_lookup, warn_beyond};
-use crate::generate::{Generator, Sampling};
+use crate::generate::{Generator, Sampling, limit};
 
 /// Complete a text; what is generated, and nothing else, goes to stdout
 #[derive(clap::Args)]
@@ -18,8 +18,8 @@ pub(crate) struct Run {
     /// Text to complete
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: String,
-    /// Tokens to generate at most
-    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 128)]
+    /// Tokens to generate at most; -1: until the text ends or the context is full
+    #[arg(short = 'n', long = "tokens", value_name = "N", value_parser = limit, default_value = "128", allow_negative_numbers = true)]
     tokens: usize,
     #[command(flatten)]
     sampling: Sampling,
