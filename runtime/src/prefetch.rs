@@ -6,19 +6,10 @@ pub(crate) const AHEAD: usize = 4096;
 
 const LINE: usize = 64;
 
-/// Asks for the cache lines that lie `ahead` bytes after those of `bytes`.
+/// Asks for the cache lines that lie `ahead` bytes after those of `elements`.
 #[inline(always)]
-pub(crate) fn behind(bytes: &[u8], ahead: usize) {
-    let start = bytes.as_ptr().wrapping_add(ahead);
-    for line in (0..bytes.len()).step_by(LINE) {
-        fetch(start.wrapping_add(line));
-    }
-}
-
-/// Asks for what is going to be read next.
-#[inline(always)]
-pub(crate) fn next<T>(elements: &[T]) {
-    let start = elements.as_ptr().cast::<u8>();
+pub(crate) fn behind<T>(elements: &[T], ahead: usize) {
+    let start = elements.as_ptr().cast::<u8>().wrapping_add(ahead);
     for line in (0..size_of_val(elements)).step_by(LINE) {
         fetch(start.wrapping_add(line));
     }
@@ -51,9 +42,8 @@ fn fetch(_: *const u8) {}
 mod tests {
     #[test]
     fn the_end_of_memory_may_be_passed() {
-        super::behind(&[], super::AHEAD);
+        super::behind::<u8>(&[], super::AHEAD);
         super::behind(&vec![0u8; 10_000], super::AHEAD);
-        super::next(&[0f32; 100]);
-        super::next::<f32>(&[]);
+        super::behind(&[0f32; 100], usize::MAX);
     }
 }

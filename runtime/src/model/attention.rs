@@ -339,9 +339,8 @@ impl Chunk<'_> {
         let (block, rows) = (self.block, self.block.rows());
         for at in (0..self.positions.len()).step_by(TILE) {
             let tile = (self.positions.start + at) / TILE;
-            let (keys, behind) = keys[tile * TILE * width..].split_at(TILE * width);
+            let keys = &keys[tile * TILE * width..][..TILE * width];
             if rows < WIDENED_ROWS {
-                prefetch::next(behind.get(..TILE * width).unwrap_or_default());
                 score_tile(simd, &block, keys, self.scores, at);
             } else {
                 let wide = widen(simd, keys, self.tile);
@@ -408,8 +407,6 @@ impl Chunk<'_> {
         for (tile, some) in values.chunks(TILE * padded).enumerate() {
             let weights = &self.scores[tile * TILE..];
             if rows < WIDENED_ROWS {
-                let behind = &values[tile * TILE * padded + some.len()..];
-                prefetch::next(behind.get(..TILE * padded).unwrap_or(behind));
                 mix_tile(simd, rows, weights, some, padded, self.partial);
             } else {
                 let wide = widen(simd, some, self.tile);
@@ -449,11 +446,12 @@ fn mix_tile<S: Simd, E: Element>(
     let mut row = 0;
     while row < rows {
         let (weights, out) = (&weights[row * CHUNK..], &mut partial[row * (padded + TAIL)..]);
+        let is_first = row == 0 && rows < WIDENED_ROWS;
         row += match (rows - row).min(together) {
-            4 => mix_rows::<S, E, 4>(simd, weights, values, padded, out),
-            3 => mix_rows::<S, E, 3>(simd, weights, values, padded, out),
-            2 => mix_rows::<S, E, 2>(simd, weights, values, padded, out),
-            _ => mix_rows::<S, E, 1>(simd, weights, values, padded, out),
+            4 => mix_rows::<S, E, 4>(simd, weights, values, padded, out, is_first),
+            3 => mix_rows::<S, E, 3>(simd, weights, values, padded, out, is_first),
+            2 => mix_rows::<S, E, 2>(simd, weights, values, padded, out, is_first),
+            _ => mix_rows::<S, E, 1>(simd, weights, values, padded, out, is_first),
         };
     }
 }
@@ -487,6 +485,8 @@ fn score_rows<S: Simd, E: Element, const R: usize>(
 ) -> usize {
     let queries: [&[f32]; R] = std::array::from_fn(|r| block.query(row + r));
     let vectors = TILE / S::F32_LANES;
+    // The next tile's line for each that is read: all at once, they would be waited for.
+    let (is_first, next) = (row == 0 && block.rows() < WIDENED_ROWS, size_of_val(keys));
     // Four vectors at a time at most, so that the sums of R rows stay in registers.
     let step = vectors.min(4);
     for part in (0..vectors).step_by(step) {
@@ -494,6 +494,9 @@ fn score_rows<S: Simd, E: Element, const R: usize>(
         for (run, keys) in keys.chunks(RUN * TILE).enumerate() {
             let mut some = [[simd.splat_f32s(0.0); 4]; R];
             for (element, keys) in keys.chunks_exact(TILE).enumerate() {
+                if is_first && part == 0 {
+                    prefetch::behind(keys, next);
+                }
                 let keys = &keys[part * S::F32_LANES..];
                 for v in 0..step {
                     let key = E::widen(simd, &keys[v * S::F32_LANES..(v + 1) * S::F32_LANES]);
@@ -517,7 +520,8 @@ fn score_rows<S: Simd, E: Element, const R: usize>(
     R
 }
 
-/// out[R rows] += weights · values, each in one order: position after position. Returns R.
+/// out[R rows] += weights · values, each in one order: position after position. Asks for the values of the next tile, where
+/// these rows are the first to read this one. Returns R.
 #[inline(always)]
 fn mix_rows<S: Simd, E: Element, const R: usize>(
     simd: S,
@@ -525,15 +529,16 @@ fn mix_rows<S: Simd, E: Element, const R: usize>(
     values: &[E],
     padded: usize,
     out: &mut [f32],
+    is_first: bool,
 ) -> usize {
     let vectors = padded / S::F32_LANES;
     let mut done = 0;
     while done + 4 <= vectors {
-        mix_vectors::<S, E, R, 4>(simd, weights, values, padded, out, done);
+        mix_vectors::<S, E, R, 4>(simd, weights, values, padded, out, done, is_first && done == 0);
         done += 4;
     }
     while done < vectors {
-        mix_vectors::<S, E, R, 1>(simd, weights, values, padded, out, done);
+        mix_vectors::<S, E, R, 1>(simd, weights, values, padded, out, done, is_first && done == 0);
         done += 1;
     }
     R
@@ -547,6 +552,7 @@ fn mix_vectors<S: Simd, E: Element, const R: usize, const V: usize>(
     padded: usize,
     out: &mut [f32],
     first: usize,
+    is_first: bool,
 ) {
     let columns = first * S::F32_LANES..(first + V) * S::F32_LANES;
     let of_row = |r: usize| r * (padded + TAIL) + columns.start..r * (padded + TAIL) + columns.end;
@@ -555,8 +561,11 @@ fn mix_vectors<S: Simd, E: Element, const R: usize, const V: usize>(
         sums.copy_from_slice(&S::as_simd_f32s(&out[of_row(r)]).0[..V]);
     }
     let weights: [&[f32]; R] = std::array::from_fn(|r| &weights[r * CHUNK..][..values.len() / padded]);
-    for (position, values) in values.chunks_exact(padded).enumerate() {
-        let values = &values[columns.clone()];
+    for (position, row) in values.chunks_exact(padded).enumerate() {
+        if is_first {
+            prefetch::behind(row, size_of_val(values));
+        }
+        let values = &row[columns.clone()];
         let values: [S::f32s; V] =
             std::array::from_fn(|v| E::widen(simd, &values[v * S::F32_LANES..(v + 1) * S::F32_LANES]));
         for r in 0..R {
