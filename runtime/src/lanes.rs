@@ -97,7 +97,7 @@ pub(crate) trait Lanes: Simd {
         halves.map(widened)
     }
 
-    /// What nibbles stand for, by a table: low[p] = table[qs[p] mod 16] · factor + shift, rounded twice, and high[p] the
+    /// What nibbles stand for, by a table: lowₚ = table(qsₚ mod 16) · factor + shift, rounded twice, and highₚ the
     /// same of the other nibble; without a shift where H is 1.
     #[inline(always)]
     fn tabled<const H: usize>(
