@@ -1,69 +1,15 @@
 //! The few operations on rows of f32 that are not matrix products.
 //!
-//! What keeps sums in registers is written over explicit vectors: left to the compiler, it came out two lanes wide.
-//! What goes element by element is a plain loop, compiled once per instruction set.
+//! Each is a plain loop, compiled once per instruction set.
 //!
 //! Sums are taken in a fixed order that depends on the length alone: results are the same on every machine of a CPU
 //! family, and for every number of threads. For the same reason nothing here is a fused multiply-add.
 
 use multiversion::multiversion;
-use pulp::{Arch, Simd, WithSimd};
 
 /// Partial sums of a reduction, whatever the width of a vector: two of 512 bits, or four of 256, so that additions do
 /// not wait for each other.
 const LANES: usize = 32;
-
-/// Σ aᵢ·bᵢ, not yet summed over lanes.
-pub(crate) struct Sums<S: Simd> {
-    simd: S,
-    /// [`LANES`] in as many vectors as hold them; the rest is not used.
-    lanes: [S::f32s; LANES],
-    /// What was left over.
-    rest: f32,
-}
-
-impl<S: Simd> Sums<S> {
-    /// Vectors that hold [`LANES`].
-    const VECTORS: usize = LANES / S::F32_LANES;
-
-    #[inline(always)]
-    pub(crate) fn new(simd: S) -> Self {
-        Sums { simd, lanes: [simd.splat_f32s(0.0); LANES], rest: 0.0 }
-    }
-
-    /// Adds the products of two slices of one length; a multiple of [`LANES`], but for the last.
-    #[inline(always)]
-    pub(crate) fn add(&mut self, a: &[f32], b: &[f32]) {
-        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-        for (a, b) in a.iter().zip(b) {
-            let (a, b) = (S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
-            for i in 0..Self::VECTORS {
-                self.add_vector(i, a[i], b[i]);
-            }
-        }
-        self.rest += a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>();
-    }
-
-    /// Adds the products of two vectors, the i-th of a row.
-    #[inline(always)]
-    fn add_vector(&mut self, i: usize, a: S::f32s, b: S::f32s) {
-        let lanes = &mut self.lanes[i % Self::VECTORS];
-        *lanes = self.simd.add_f32s(*lanes, self.simd.mul_f32s(a, b));
-    }
-
-    /// Folds the lanes pairwise: lane i takes lane i + half.
-    #[inline(always)]
-    pub(crate) fn total(mut self) -> f32 {
-        let mut half = Self::VECTORS / 2;
-        while half > 0 {
-            for i in 0..half {
-                self.lanes[i] = self.simd.add_f32s(self.lanes[i], self.lanes[i + half]);
-            }
-            half /= 2;
-        }
-        self.simd.reduce_sum_f32s(self.lanes[0]) + self.rest
-    }
-}
 
 /// eˣ to about 2 units in the last place, within the finite normal numbers: −87 and below give about 10⁻³⁸, 88 and above
 /// about 10³⁸. NaN stays NaN. Cephes' reduction and polynomial (S. Moshier, `expf`), without branches.
@@ -84,24 +30,6 @@ pub(crate) fn exp_inlined(x: f32) -> f32 {
     let p = p * r + 0.5;
     let p = p * (r * r) + r + 1.0;
     f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
-}
-
-/// Σ aᵢ·bᵢ, for slices of one length.
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    Arch::new().dispatch(Dot(a, b))
-}
-
-struct Dot<'a>(&'a [f32], &'a [f32]);
-
-impl WithSimd for Dot<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> f32 {
-        let mut sums = Sums::new(simd);
-        sums.add(self.0, self.1);
-        sums.total()
-    }
 }
 
 /// Folds partial sums pairwise: lane i takes lane i + half.
@@ -171,31 +99,6 @@ pub fn log_sum_exp(x: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dot_agrees_with_f64_at_every_length() {
-        for length in 0..130 {
-            let a: Vec<f32> = (0..length).map(|i| (i as f32 * 0.37).sin()).collect();
-            let b: Vec<f32> = (0..length).map(|i| (i as f32 * 0.73).cos()).collect();
-            let exact: f64 = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-            assert!((f64::from(dot(&a, &b)) - exact).abs() < 1e-5, "length {length}");
-        }
-    }
-
-    #[test]
-    #[cfg(target_arch = "x86_64")] // elsewhere, four lanes are folded in another order
-    fn the_width_of_vectors_changes_no_bit() {
-        let a: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.37).sin()).collect();
-        let b: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.73).cos()).collect();
-        for length in [0, 5, 32, 64, 96, 131, 1000] {
-            let product = || Dot(&a[..length], &b[..length]);
-            let scalar = Simd::vectorize(pulp::Scalar, product());
-            assert_eq!(dot(&a[..length], &b[..length]).to_bits(), scalar.to_bits(), "length {length}");
-            if let Some(v3) = pulp::x86::V3::try_new() {
-                assert_eq!(Simd::vectorize(v3, product()).to_bits(), scalar.to_bits(), "length {length}");
-            }
-        }
-    }
 
     #[test]
     fn exp_is_within_three_units_of_the_last_place() {
