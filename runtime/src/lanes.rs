@@ -8,15 +8,14 @@ pub(crate) const LANES: usize = 16;
 
 /// Something to do on an instruction set.
 pub(crate) trait Task {
-    fn run<S: Lanes>(self, simd: S);
+    type Output;
+
+    fn run<S: Lanes>(self, simd: S) -> Self::Output;
 }
 
 /// What tasks are run on.
 pub(crate) trait Dispatch: Copy {
-    fn run(self, task: impl Task);
-
-    /// [`Lanes::TOKENS`].
-    fn tokens(self) -> usize;
+    fn run<T: Task>(self, task: T) -> T::Output;
 }
 
 /// The best instruction set that there is here.
@@ -25,7 +24,7 @@ pub(crate) struct Here;
 
 impl Dispatch for Here {
     #[inline(always)]
-    fn run(self, task: impl Task) {
+    fn run<T: Task>(self, task: T) -> T::Output {
         match Arch::new() {
             #[cfg(target_arch = "x86_64")]
             Arch::V4(simd) => simd.run(task),
@@ -36,32 +35,16 @@ impl Dispatch for Here {
             _ => Scalar.run(task),
         }
     }
-
-    fn tokens(self) -> usize {
-        match Arch::new() {
-            #[cfg(target_arch = "x86_64")]
-            Arch::V4(_) => pulp::x86::V4::TOKENS,
-            #[cfg(target_arch = "x86_64")]
-            Arch::V3(_) => pulp::x86::V3::TOKENS,
-            #[cfg(target_arch = "aarch64")]
-            Arch::Neon(_) => pulp::aarch64::Neon::TOKENS,
-            _ => Scalar::TOKENS,
-        }
-    }
 }
 
 /// This instruction set; its having a value proves that it is here.
 impl<S: Lanes> Dispatch for S {
     #[inline(always)]
-    fn run(self, task: impl Task) {
+    fn run<T: Task>(self, task: T) -> T::Output {
         self.vectorize(
             #[inline(always)]
             || task.run(self),
-        );
-    }
-
-    fn tokens(self) -> usize {
-        S::TOKENS
+        )
     }
 }
 
@@ -97,20 +80,23 @@ pub(crate) trait Lanes: Simd {
         halves.map(widened)
     }
 
-    /// What nibbles stand for, by a table: lowₚ = table(qsₚ mod 16) · factor + shift, rounded twice, and highₚ the
-    /// same of the other nibble; without a shift where H is 1.
+    /// What nibbles stand for, by a table: those of low nibbles, and those of high ones.
     #[inline(always)]
-    fn tabled<const H: usize>(
+    fn look_up(self, qs: &[u8; LANES], table: &[i8; LANES]) -> [[u8; LANES]; 2] {
+        [qs.map(|q| table[usize::from(q & 15)] as u8), qs.map(|q| table[usize::from(q >> 4)] as u8)]
+    }
+
+    /// The same, [scaled](Lanes::scale).
+    #[inline(always)]
+    fn look_up_scaled<const H: usize>(
         self,
         qs: &[u8; LANES],
         table: &[i8; LANES],
         scales: [f32; H],
-        [low, high]: [&mut [f32; LANES]; 2],
+        out: [&mut [f32; LANES]; 2],
     ) {
-        let mut values = [0.0; LANES];
-        self.scale(&table.map(|code| code as u8), scales, &mut values);
-        for ((low, high), q) in low.iter_mut().zip(high).zip(qs) {
-            (*low, *high) = (values[usize::from(q & 15)], values[usize::from(q >> 4)]);
+        for (codes, out) in self.look_up(qs, table).iter().zip(out) {
+            self.scale(codes, scales, out);
         }
     }
 
@@ -141,17 +127,10 @@ impl Lanes for pulp::aarch64::Neon {
     }
 
     #[inline(always)]
-    fn tabled<const H: usize>(
-        self,
-        qs: &[u8; LANES],
-        table: &[i8; LANES],
-        scales: [f32; H],
-        [low, high]: [&mut [f32; LANES]; 2],
-    ) {
+    fn look_up(self, qs: &[u8; LANES], table: &[i8; LANES]) -> [[u8; LANES]; 2] {
         let (table, qs) = (pulp::cast(*table), pulp::cast(*qs));
-        let codes = |nibbles| pulp::cast(self.neon.vqtbl1q_u8(table, nibbles));
-        self.scale(&codes(self.neon.vandq_u8(qs, self.neon.vdupq_n_u8(15))), scales, low);
-        self.scale(&codes(self.neon.vshrq_n_u8::<4>(qs)), scales, high);
+        let (low, high) = (self.neon.vandq_u8(qs, self.neon.vdupq_n_u8(15)), self.neon.vshrq_n_u8::<4>(qs));
+        [low, high].map(|nibbles| pulp::cast(self.neon.vqtbl1q_u8(table, nibbles)))
     }
 }
 
@@ -177,17 +156,11 @@ impl Lanes for pulp::x86::V3 {
     }
 
     #[inline(always)]
-    fn tabled<const H: usize>(
-        self,
-        qs: &[u8; LANES],
-        table: &[i8; LANES],
-        scales: [f32; H],
-        [low, high]: [&mut [f32; LANES]; 2],
-    ) {
-        let (table, qs, nibble) = (pulp::cast(*table), pulp::cast(*qs), self.sse2._mm_set1_epi8(15));
-        let codes = |bytes| pulp::cast(self.ssse3._mm_shuffle_epi8(table, self.sse2._mm_and_si128(bytes, nibble)));
-        self.scale(&codes(qs), scales, low);
-        self.scale(&codes(self.sse2._mm_srli_epi16::<4>(qs)), scales, high);
+    fn look_up(self, qs: &[u8; LANES], table: &[i8; LANES]) -> [[u8; LANES]; 2] {
+        let (table, low, nibble) = (pulp::cast(*table), pulp::cast(*qs), self.sse2._mm_set1_epi8(15));
+        let nibbles = |bytes| self.sse2._mm_and_si128(bytes, nibble);
+        [low, self.sse2._mm_srli_epi16::<4>(low)]
+            .map(|bytes| pulp::cast(self.ssse3._mm_shuffle_epi8(table, nibbles(bytes))))
     }
 }
 
@@ -226,8 +199,9 @@ impl Lanes for pulp::x86::V4 {
         pulp::cast(self.avx512f._mm512_cvtph_ps(pulp::cast(*halves)))
     }
 
+    /// The table is scaled, in place of what is looked up in it.
     #[inline(always)]
-    fn tabled<const H: usize>(
+    fn look_up_scaled<const H: usize>(
         self,
         qs: &[u8; LANES],
         table: &[i8; LANES],

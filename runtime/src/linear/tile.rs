@@ -36,7 +36,19 @@ pub(super) fn roundings(k: usize) -> usize {
 
 /// Rows of x in a panel, at most.
 pub(super) fn tokens() -> usize {
-    Here.tokens()
+    Here.run(Tokens)
+}
+
+/// Asks for [`Lanes::TOKENS`].
+struct Tokens;
+
+impl Task for Tokens {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, _: S) -> usize {
+        S::TOKENS
+    }
 }
 
 /// Room for unfinished sums.
@@ -94,7 +106,7 @@ impl<F: FnMut(usize, usize, Totals)> Products<'_, F> {
             x.len() >= m * padded(*k) && columns.end <= *k && (!part || kept.len() >= sums(*n, *m)),
             "{m} x {n} x {k}"
         );
-        let tokens = Cut { rows: *m, most: machine.tokens() };
+        let tokens = Cut { rows: *m, most: machine.run(Tokens) };
         for panel in 0..tokens.panels() {
             let t = tokens.rows_of(panel);
             match t.len() {
@@ -121,6 +133,8 @@ struct Band<'a, 'b, const T: usize, F> {
 }
 
 impl<const T: usize, F: FnMut(usize, usize, Totals)> Task for Band<'_, '_, T, F> {
+    type Output = ();
+
     #[inline(always)]
     fn run<S: Lanes>(mut self, simd: S) {
         let panels = self.products.chunk.n.div_ceil(ROWS);
@@ -364,7 +378,7 @@ mod tests {
         let (n, m) = (w.len() / k, x.len() / k);
         let mut w = w.to_vec();
         w.resize(n.next_multiple_of(ROWS) * k, f32::NAN);
-        let x = packed(x, k, Cut { rows: m, most: machine.tokens() });
+        let x = packed(x, k, Cut { rows: m, most: machine.run(Tokens) });
         let (mut kept, mut y) = (vec![f32::NAN; sums(n, m)], vec![f32::NAN; n * m]);
         for range in [0..cut, cut..k] {
             if !range.is_empty() {

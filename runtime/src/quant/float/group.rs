@@ -5,13 +5,10 @@ use std::marker::PhantomData;
 use super::{CHUNK, Format, MAX_BLOCKS, Panel};
 use crate::lanes::{LANES, Lanes};
 
-/// What B bytes say of 32 elements, all at once; by H half-precision numbers: a factor and,
-/// where H is 2, what is added to its products.
+/// What B bytes say of 32 elements, all at once. They begin with H half-precision numbers: a factor and, where H is 2, what is
+/// added to its products.
 pub(super) trait Group<const B: usize, const H: usize> {
-    /// Not widened yet: those of many groups are widened together.
-    fn halves(bytes: &[u8; B]) -> [[u8; 2]; H];
-
-    /// The elements.
+    /// The elements, by these numbers.
     fn expand<S: Lanes>(simd: S, bytes: &[u8; B], scales: [f32; H], out: [&mut [f32; LANES]; 2]);
 }
 
@@ -39,7 +36,8 @@ impl<K: Group<B, H>, const B: usize, const H: usize> Format for Groups<K, B, H> 
     ) {
         let blocks = bytes.as_chunks().0;
         for (i, bytes) in blocks.iter().enumerate().take(MAX_BLOCKS) {
-            for (scales, scale) in scales.iter_mut().zip(simd.widen(K::halves(bytes))) {
+            let halves = bytes.as_chunks().0.first_chunk().copied().unwrap_or([[0; 2]; H]);
+            for (scales, scale) in scales.iter_mut().zip(simd.widen(halves)) {
                 scales[i] = scale;
             }
         }
@@ -56,13 +54,8 @@ pub(super) struct Q4_0;
 
 impl Group<18, 1> for Q4_0 {
     #[inline(always)]
-    fn halves([d0, d1, ..]: &[u8; 18]) -> [[u8; 2]; 1] {
-        [[*d0, *d1]]
-    }
-
-    #[inline(always)]
     fn expand<S: Lanes>(simd: S, [_, _, qs @ ..]: &[u8; 18], scales: [f32; 1], out: [&mut [f32; LANES]; 2]) {
-        simd.tabled(qs, &[-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7], scales, out);
+        simd.look_up_scaled(qs, &[-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7], scales, out);
     }
 }
 
@@ -71,13 +64,8 @@ pub(super) struct Q4_1;
 
 impl Group<20, 2> for Q4_1 {
     #[inline(always)]
-    fn halves([d0, d1, m0, m1, ..]: &[u8; 20]) -> [[u8; 2]; 2] {
-        [[*d0, *d1], [*m0, *m1]]
-    }
-
-    #[inline(always)]
     fn expand<S: Lanes>(simd: S, [_, _, _, _, qs @ ..]: &[u8; 20], scales: [f32; 2], out: [&mut [f32; LANES]; 2]) {
-        simd.tabled(qs, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], scales, out);
+        simd.look_up_scaled(qs, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], scales, out);
     }
 }
 
@@ -85,11 +73,6 @@ impl Group<20, 2> for Q4_1 {
 pub(super) struct Q8_0;
 
 impl Group<34, 1> for Q8_0 {
-    #[inline(always)]
-    fn halves([d0, d1, ..]: &[u8; 34]) -> [[u8; 2]; 1] {
-        [[*d0, *d1]]
-    }
-
     #[inline(always)]
     fn expand<S: Lanes>(simd: S, [_, _, qs @ ..]: &[u8; 34], scales: [f32; 1], out: [&mut [f32; LANES]; 2]) {
         for (codes, out) in qs.as_chunks().0.iter().zip(out) {
@@ -108,12 +91,7 @@ impl Iq4Nl {
 
 impl Group<18, 1> for Iq4Nl {
     #[inline(always)]
-    fn halves(bytes: &[u8; 18]) -> [[u8; 2]; 1] {
-        Q4_0::halves(bytes)
-    }
-
-    #[inline(always)]
     fn expand<S: Lanes>(simd: S, [_, _, qs @ ..]: &[u8; 18], scales: [f32; 1], out: [&mut [f32; LANES]; 2]) {
-        simd.tabled(qs, &Self::TABLE, scales, out);
+        simd.look_up_scaled(qs, &Self::TABLE, scales, out);
     }
 }

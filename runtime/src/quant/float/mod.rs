@@ -135,6 +135,8 @@ impl<const R: usize> Decode<'_, R> {
 }
 
 impl<const R: usize> Task for Decode<'_, R> {
+    type Output = ();
+
     #[inline(always)]
     fn run<S: Lanes>(self, simd: S) {
         match self.kind {
