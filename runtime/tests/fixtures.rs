@@ -1,24 +1,18 @@
 //! The forward pass against logits that an independent implementation computed in f64.
 
+mod passes;
+mod predictors;
 mod shared;
 
 use std::path::Path;
 
+use passes::passes;
+use predictors::PREDICTORS;
 use tritune::gguf::File;
 use tritune::kernels::{Cell, Force, Isa, KERNELS, Selection};
 use tritune::lookup::PASS;
-use tritune::model::{KvType, Model, Session, SessionError, SessionOptions};
+use tritune::model::{KvType, Model, Session, SessionOptions};
 use tritune::threads::Pool;
-
-/// All that predict tokens.
-const FIXTURES: [&str; 6] = [
-    "bitnet-2b4t-i2_s",
-    "bitnet-3b-i2_s-ragged",
-    "llama-falcon3-i2_s",
-    "llama-trilm-tq1_0",
-    "llama-trilm-tq2_0",
-    "qwen3-bonsai-q2_0",
-];
 
 /// How far logits may be from the expected ones. About 3e-7 is found: f32 against f64. One activation that is rounded to
 /// another int8 shows as about 1e-2, which a wider tolerance would let pass for inexact arithmetic.
@@ -63,20 +57,7 @@ fn session(model: &Model) -> Session<'_> {
 
 /// Logits of all tokens, fed in one piece.
 fn logits(model: &Model, tokens: &[u32]) -> Vec<f32> {
-    passes(model, tokens, tokens.len())
-}
-
-/// The same, by passes of so many tokens.
-fn passes(model: &Model, tokens: &[u32], length: usize) -> Vec<f32> {
-    let (mut session, mut logits) = (session(model), Vec::new());
-    for pass in tokens.chunks(length) {
-        let fed = session.feed_each(pass, 0, |_, row| {
-            logits.extend_from_slice(row);
-            Ok::<_, SessionError>(())
-        });
-        fed.unwrap();
-    }
-    logits
+    passes(session(model), tokens, tokens.len())
 }
 
 fn deviation(values: &[f32]) -> f64 {
@@ -110,7 +91,7 @@ fn assert_same_choices(found: &[f32], expected: &[f32], vocab: usize, what: &str
 #[test]
 fn every_instruction_set_and_number_of_threads_computes_the_expected_logits() {
     let Some(folder) = shared::find("fixtures") else { return };
-    for name in FIXTURES {
+    for name in PREDICTORS {
         let path = folder.join(format!("{name}.gguf"));
         let Expected { tokens, logits: expected } = Expected::read(&folder, name);
         let vocab = expected.len() / tokens.len();
@@ -118,10 +99,10 @@ fn every_instruction_set_and_number_of_threads_computes_the_expected_logits() {
         for isa in Isa::here() {
             let [one, two] = [1, 2].map(|threads| {
                 let model = load(&path, Some(Force::Isa(isa)), threads);
-                let (whole, steps) = (logits(&model, &tokens), passes(&model, &tokens, 1));
+                let (whole, steps) = (logits(&model, &tokens), passes(session(&model), &tokens, 1));
                 for length in [3, PASS] {
                     assert!(
-                        passes(&model, &tokens, length) == steps,
+                        passes(session(&model), &tokens, length) == steps,
                         "{name} on {isa}: passes of {length} tokens show"
                     );
                 }

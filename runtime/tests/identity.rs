@@ -1,10 +1,12 @@
 //! Greedy texts are the same, token for token, whatever computes them: threads, lookup, head, packed cache, kernels.
 
+mod predictors;
 mod shared;
 mod text;
 
 use std::path::Path;
 
+use predictors::PREDICTORS;
 use text::Writer;
 use tritune::gguf::File;
 use tritune::kernels::{Force, Isa, Selection};
@@ -117,14 +119,7 @@ fn the_demo_writes_one_text_in_all_ways() {
 #[test]
 fn fixtures_write_one_text_in_all_ways() {
     let Some(folder) = shared::find("fixtures") else { return };
-    for name in [
-        "bitnet-2b4t-i2_s",
-        "bitnet-3b-i2_s-ragged",
-        "llama-falcon3-i2_s",
-        "llama-trilm-tq1_0",
-        "llama-trilm-tq2_0",
-        "qwen3-bonsai-q2_0",
-    ] {
+    for name in PREDICTORS {
         let file = File::open(folder.join(format!("{name}.gguf"))).unwrap();
         let prompts: [Vec<u32>; 5] = std::array::from_fn(|i| (0..10).map(|j| (j * j + 7 * i as u32) % 97).collect());
         check(name, &file, &prompts, TOKENS, &ways());
@@ -154,7 +149,7 @@ fn a_real_model_writes_one_text_in_all_ways() {
 }
 
 #[test]
-#[ignore = "some two minutes"]
+#[ignore = "minutes: `cargo test -p tritune --test identity -- --ignored`"]
 fn a_real_model_writes_one_long_text_in_all_ways() {
     check_real_model(TOKENS);
 }

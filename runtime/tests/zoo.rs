@@ -2,15 +2,18 @@
 //! architecture: plain, in f64, without a cache, written from llama.cpp's graphs and the papers. It knows nothing of the
 //! library: what it computes is told by its own description of each model, not by the file.
 
+mod passes;
+
 use std::collections::HashMap;
 use std::f64::consts::{PI, TAU};
 
+use passes::passes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tritune::gguf::{Array, File, Header, Kind, Strings, Value, Writer};
 use tritune::kernels::Selection;
 use tritune::lookup::PASS;
-use tritune::model::{KvType, Model, Session, SessionError, SessionOptions};
+use tritune::model::{KvType, Model, Session, SessionOptions};
 use tritune::quant::{Scales, Trits, trits};
 use tritune::threads::Pool;
 
@@ -523,17 +526,7 @@ impl Row {
         self.agrees(
             VOCAB,
             |model| {
-                let passes = |length| {
-                    let (mut session, mut logits) = (session(model), Vec::new());
-                    for pass in TOKENS.chunks(length) {
-                        let fed = session.feed_each(pass, 0, |_, row| {
-                            logits.extend_from_slice(row);
-                            Ok::<_, SessionError>(())
-                        });
-                        fed.unwrap();
-                    }
-                    logits
-                };
+                let passes = |length| passes(session(model), &TOKENS, length);
                 let steps = passes(1);
                 assert!([3, PASS].iter().all(|&length| passes(length) == steps), "passes of a few tokens show");
                 vec![("in one piece", passes(TOKENS.len())), ("one by one", steps)]

@@ -143,8 +143,8 @@ impl Lookup {
         &self.pass
     }
 
-    /// Tells that the last pass took `time`, and that the first `kept` of its tokens
-    /// are in the text now: the first one, and the proposals that were chosen.
+    /// Tells that the last pass took `time`, and that the first `kept` of its tokens are in the text now: the first one, and
+    /// the proposals that were chosen.
     fn learn(&mut self, kept: usize, time: Duration) {
         let (proposed, accepted) = (self.pass.len().saturating_sub(1), kept.saturating_sub(1));
         self.pass.iter().take(kept).skip(1).for_each(|&id| self.proposer.push(id));

@@ -4,6 +4,7 @@ use std::collections::TryReserveError;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::linear::Float;
 use crate::model::Model;
 use crate::model::config::Pooling;
 use crate::model::forward::{Forward, ForwardError, LOGIT_ROWS};
@@ -93,8 +94,8 @@ pub enum SessionError {
         /// Room.
         context: usize,
     },
-    /// More tokens than are scored together.
-    #[error("{tokens} tokens are more than are scored together; feed {LOGIT_ROWS} at most")]
+    /// More tokens than are predicted together.
+    #[error("{tokens} tokens are more than are predicted together; feed {} at most", Float::FEW)]
     Pass {
         /// Tokens to feed.
         tokens: usize,
@@ -227,13 +228,13 @@ impl<'m> Session<'m> {
         Ok(self.forward.scores(self.model.config().vocab, 0))
     }
 
-    /// Feeds up to [`LOGIT_ROWS`] tokens, and returns what `demand` asks for of every one of them: see
-    /// [`Predictions::scores`].
+    /// Feeds up to [`Float::FEW`] tokens, and returns what `demand` asks for of every one of them, to the last bit what
+    /// [`Session::predict`] gives of it alone: see [`Predictions::scores`].
     ///
     /// # Errors
     /// Those of [`Session::feed`], and more tokens than that. The session then is as it was before.
     pub fn predict_each(&mut self, tokens: &[u32], demand: Demand<'_>) -> Result<Predictions<'_>, SessionError> {
-        if tokens.len() > LOGIT_ROWS {
+        if tokens.len() > Float::FEW {
             return Err(SessionError::Pass { tokens: tokens.len() });
         }
         let start = self.position;
