@@ -1,9 +1,9 @@
-//! Sixteen floats at a time, on every instruction set: what is spelt out where neither the compiler nor pulp's portable
+//! Sixteen numbers at a time, on every instruction set: what is spelt out where neither the compiler nor pulp's portable
 //! vectors find it.
 
 use pulp::{Arch, Scalar, Simd, bytemuck};
 
-/// Floats that are computed together, in as many vectors as hold them.
+/// Numbers that are computed together, in as many vectors as hold them.
 pub(crate) const LANES: usize = 16;
 
 /// Something to do on an instruction set.
@@ -100,6 +100,16 @@ pub(crate) trait Lanes: Simd {
         }
     }
 
+    /// Adds products of int8 with 16-bit integers to sums: two to each, whichever they are.
+    #[inline(always)]
+    fn add_products(self, codes: &[u8; 2 * LANES], factors: &[i16; 2 * LANES], sums: &mut [i32; LANES]) {
+        let pairs = codes.as_chunks::<2>().0.iter().zip(factors.as_chunks::<2>().0);
+        for (sum, (codes, factors)) in sums.iter_mut().zip(pairs) {
+            let [one, other] = [0, 1].map(|i| i32::from(codes[i] as i8) * i32::from(factors[i]));
+            *sum += one + other;
+        }
+    }
+
     /// The sums of vectors, each over its lanes: lane l takes lane l + half, and so on.
     #[inline(always)]
     fn totals(self, sums: [Self::f32s; 4]) -> [f32; 4] {
@@ -132,6 +142,20 @@ impl Lanes for pulp::aarch64::Neon {
         let (low, high) = (self.neon.vandq_u8(qs, self.neon.vdupq_n_u8(15)), self.neon.vshrq_n_u8::<4>(qs));
         [low, high].map(|nibbles| pulp::cast(self.neon.vqtbl1q_u8(table, nibbles)))
     }
+
+    #[inline(always)]
+    fn add_products(self, codes: &[u8; 2 * LANES], factors: &[i16; 2 * LANES], sums: &mut [i32; LANES]) {
+        let neon = self.neon;
+        let eights = codes.as_chunks::<8>().0.iter().zip(factors.as_chunks::<8>().0);
+        for (i, (codes, factors)) in eights.enumerate() {
+            let (codes, factors) = (neon.vmovl_s8(pulp::cast(*codes)), pulp::cast(*factors));
+            // The first sixteen of the sums, then the others.
+            let sums = &mut sums.as_chunks_mut::<8>().0[i % 2].as_chunks_mut::<4>().0;
+            let low = neon.vmlal_s16(pulp::cast(sums[0]), neon.vget_low_s16(codes), neon.vget_low_s16(factors));
+            let high = neon.vmlal_s16(pulp::cast(sums[1]), neon.vget_high_s16(codes), neon.vget_high_s16(factors));
+            (sums[0], sums[1]) = (pulp::cast(low), pulp::cast(high));
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -161,6 +185,17 @@ impl Lanes for pulp::x86::V3 {
         let nibbles = |bytes| self.sse2._mm_and_si128(bytes, nibble);
         [low, self.sse2._mm_srli_epi16::<4>(low)]
             .map(|bytes| pulp::cast(self.ssse3._mm_shuffle_epi8(table, nibbles(bytes))))
+    }
+
+    #[inline(always)]
+    fn add_products(self, codes: &[u8; 2 * LANES], factors: &[i16; 2 * LANES], sums: &mut [i32; LANES]) {
+        let avx2 = self.avx2;
+        let sixteens = codes.as_chunks::<16>().0.iter().zip(factors.as_chunks::<16>().0);
+        for ((codes, factors), sums) in sixteens.zip(sums.as_chunks_mut::<8>().0) {
+            let codes = avx2._mm256_cvtepi8_epi16(pulp::cast(*codes));
+            let products = avx2._mm256_madd_epi16(codes, pulp::cast(*factors));
+            *sums = pulp::cast(avx2._mm256_add_epi32(pulp::cast(*sums), products));
+        }
     }
 }
 
@@ -215,6 +250,13 @@ impl Lanes for pulp::x86::V4 {
         let (qs, values) = (avx512._mm512_cvtepu8_epi32(pulp::cast(*qs)), pulp::cast(values));
         *low = pulp::cast(avx512._mm512_permutexvar_ps(qs, values));
         *high = pulp::cast(avx512._mm512_permutexvar_ps(avx512._mm512_srli_epi32::<4>(qs), values));
+    }
+
+    #[inline(always)]
+    fn add_products(self, codes: &[u8; 2 * LANES], factors: &[i16; 2 * LANES], sums: &mut [i32; LANES]) {
+        let codes = self.avx512bw._mm512_cvtepi8_epi16(pulp::cast(*codes));
+        let products = self.avx512bw._mm512_madd_epi16(codes, pulp::cast(*factors));
+        *sums = pulp::cast(self.avx512f._mm512_add_epi32(pulp::cast(*sums), products));
     }
 
     /// All four in the steps of one.

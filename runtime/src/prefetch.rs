@@ -6,37 +6,63 @@ pub(crate) const AHEAD: usize = 4096;
 
 const LINE: usize = 64;
 
+/// A cache that memory is fetched into.
+enum Cache {
+    First,
+    Second,
+}
+
+/// Asks for what follows some bytes, as kernels do ([`tritune_codegen`]'s templates): [`AHEAD`] into the second cache, and into the
+/// first a quarter of that, for loads that wait for the second keep what would run ahead of them from starting.
+#[inline(always)]
+pub(crate) fn stream(bytes: &[u8]) {
+    let start = bytes.as_ptr();
+    for line in (0..bytes.len()).step_by(LINE) {
+        fetch(start.wrapping_add(AHEAD + line), Cache::Second);
+        fetch(start.wrapping_add(AHEAD / 4 + line), Cache::First);
+    }
+}
+
 /// Asks for the cache lines that lie `ahead` bytes after those of `elements`.
 #[inline(always)]
 pub(crate) fn behind<T>(elements: &[T], ahead: usize) {
     let start = elements.as_ptr().cast::<u8>().wrapping_add(ahead);
     for line in (0..size_of_val(elements)).step_by(LINE) {
-        fetch(start.wrapping_add(line));
+        fetch(start.wrapping_add(line), Cache::First);
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn fetch(address: *const u8) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+fn fetch(address: *const u8, cache: Cache) {
+    use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
     // SAFETY: SSE is part of x86-64. A prefetch is a hint: it reads nothing that the program sees, and faults at no address,
     // be it mapped or not (Intel SDM, volume 2, PREFETCHh).
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    unsafe {
+        match cache {
+            Cache::First => _mm_prefetch::<_MM_HINT_T0>(address.cast()),
+            Cache::Second => _mm_prefetch::<_MM_HINT_T1>(address.cast()),
+        }
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
 #[inline(always)]
-fn fetch(address: *const u8) {
+fn fetch(address: *const u8, cache: Cache) {
+    use std::arch::asm;
     // SAFETY: a prefetch is a hint: it changes no register, reads nothing that the program sees, and raises no fault at
     // any address (Arm ARM, PRFM).
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+        match cache {
+            Cache::First => asm!("prfm pldl1keep, [{}]", in(reg) address, options(nostack, preserves_flags, readonly)),
+            Cache::Second => asm!("prfm pldl2keep, [{}]", in(reg) address, options(nostack, preserves_flags, readonly)),
+        }
     }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[inline(always)]
-fn fetch(_: *const u8) {}
+fn fetch(_: *const u8, _: Cache) {}
 
 #[cfg(test)]
 mod tests {
@@ -44,6 +70,7 @@ mod tests {
     fn the_end_of_memory_may_be_passed() {
         super::behind::<u8>(&[], super::AHEAD);
         super::behind(&vec![0u8; 10_000], super::AHEAD);
+        super::stream(&vec![0u8; 10_000]);
         super::behind(&[0f32; 100], usize::MAX);
     }
 }

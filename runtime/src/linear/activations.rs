@@ -109,9 +109,8 @@ impl Activations {
         }
         let (m, k) = (self.m, self.k);
         let stride = (k + PADDING).next_multiple_of(2 * SKEW) + SKEW;
-        if stride != self.stride || self.quantized.len() < (m + SPARE) * stride {
-            self.stride = stride;
-            self.quantized.clear();
+        self.stride = stride;
+        if self.quantized.len() < (m + SPARE) * stride {
             self.quantized.resize((m + SPARE) * stride, 0);
         }
         self.steps.resize(m, 0.0);

@@ -24,23 +24,24 @@ use multiversion::multiversion;
 use super::{Float, tile};
 use crate::gguf::Data;
 use crate::kernels::Lines;
+use crate::lanes::{Dispatch, Here, LANES, Lanes, Task};
 use crate::prefetch;
 use crate::quant;
 use crate::threads::{Parts, Pool};
 
-/// Columns whose products are summed in 32 bits.
-const RUN: usize = 1024;
-
 /// Columns between requests for memory further on, when products are formed.
-const STRETCH: usize = 256;
+const STRETCH: usize = 128;
+
+/// Stretches whose products are summed in 32 bits, by each of [`LANES`] lanes its share.
+const RUN: usize = 128;
 
 /// Pieces between requests for the file's pages further on, and releases of those before, when a copy is made.
 const STRIDE: usize = 64;
 
-/// The largest magnitude of a query's codes: RUN · 127 · QUERY_MAX < 2³¹.
+/// The largest magnitude of a query's codes: RUN · STRETCH / LANES · 127 · QUERY_MAX < 2³¹.
 const QUERY_MAX: i16 = 16383;
 
-const _: () = assert!((RUN as i64) * 127 * (QUERY_MAX as i64) < 1 << 31);
+const _: () = assert!((RUN * STRETCH / LANES) as i64 * 127 * (QUERY_MAX as i64) < 1 << 31);
 
 /// Covers roundings to f32 that are relative to ‖w‖·‖x‖: a few units of 2⁻²⁴.
 const SLACK: f64 = 1.0 / (1 << 19) as f64;
@@ -59,9 +60,6 @@ const VANISHING: f64 = 1e-18;
 
 /// Shorter queries are not dealt with, but for 0: their products might vanish.
 const SHORTEST: f64 = 1e-15;
-
-/// Partial sums of norms.
-const LANES: usize = 16;
 
 /// An int8 copy of a matrix `[n, k]` of floats.
 #[derive(Debug)]
@@ -181,9 +179,13 @@ impl Coarse {
     /// The products of a query of k elements with some rows.
     pub fn estimates(&self, query: &Query, rows: Range<usize>) -> impl Iterator<Item = Estimate> {
         let codes = self.codes.bytes()[rows.start * self.k..rows.end * self.k].chunks_exact(self.k);
-        let scales = self.scales[rows.clone()].iter().zip(&self.errors[rows]);
-        codes.zip(scales).map(|(codes, (&scale, &error))| {
-            let value = products(codes, &query.codes) as f64 * (f64::from(scale) * query.step);
+        let (scales, errors) = (&self.scales[rows.clone()], &self.errors[rows]);
+        // All at once, for they lie apart from the codes.
+        prefetch::behind(scales, 0);
+        prefetch::behind(errors, 0);
+        codes.zip(scales.iter().zip(errors)).map(|(codes, (&scale, &error))| {
+            let products = Here.run(Products { codes, query: &query.codes });
+            let value = products as f64 * (f64::from(scale) * query.step);
             Estimate { value: value as f32, error: error * query.norm }
         })
     }
@@ -314,21 +316,33 @@ fn copy_row(weights: &[f32], codes: &mut [u8]) -> Option<Copy> {
     Some(Copy { scale, norm: length(norms), error: length(errors) })
 }
 
-/// Σ qᵢ·uᵢ, exactly.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma", "aarch64+neon"))]
-fn products(codes: &[u8], query: &[i16]) -> i64 {
-    let mut total = 0;
-    for (codes, query) in codes.chunks(RUN).zip(query.chunks(RUN)) {
-        let mut sum = 0i32;
-        for (codes, query) in codes.chunks(STRETCH).zip(query.chunks(STRETCH)) {
-            prefetch::behind(codes, prefetch::AHEAD);
-            // A plain reduction, of which the compiler makes multiply-adds of pairs.
-            let products = codes.iter().zip(query).map(|(&q, &u)| i32::from(q as i8) * i32::from(u));
-            sum = sum.wrapping_add(products.fold(0, i32::wrapping_add));
+/// Σ qᵢ·uᵢ, exactly, of a row and a query of one length.
+struct Products<'a> {
+    codes: &'a [u8],
+    query: &'a [i16],
+}
+
+impl Task for Products<'_> {
+    type Output = i64;
+
+    #[inline(always)]
+    fn run<S: Lanes>(self, simd: S) -> i64 {
+        let (codes, rest) = self.codes.as_chunks::<STRETCH>();
+        let (query, query_rest) = self.query.as_chunks::<STRETCH>();
+        let products = rest.iter().zip(query_rest).map(|(&q, &u)| i64::from(i32::from(q as i8) * i32::from(u)));
+        let mut total = products.sum();
+        for (codes, query) in codes.chunks(RUN).zip(query.chunks(RUN)) {
+            let mut sums = [0; LANES];
+            for (codes, query) in codes.iter().zip(query) {
+                prefetch::stream(codes);
+                for (codes, query) in codes.as_chunks().0.iter().zip(query.as_chunks().0) {
+                    simd.add_products(codes, query, &mut sums);
+                }
+            }
+            total += sums.into_iter().map(i64::from).sum::<i64>();
         }
-        total += i64::from(sum);
+        total
     }
-    total
 }
 
 #[cfg(test)]
@@ -415,7 +429,7 @@ mod tests {
 
     #[test]
     fn extremes_reach_no_overflow() {
-        for k in [1, 31, 1024, 1025, 5000] {
+        for k in [1, 31, 1024, 1025, 5000, RUN * STRETCH, 2 * RUN * STRETCH + 33] {
             check(k, &vec![1e4; k], &vec![-1e4; k]);
             check(k, &vec![-65504.0; k], &vec![-3e4; k]);
             check(k, &vec![0.0; k], &vec![1.0; k]);

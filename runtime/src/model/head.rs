@@ -14,6 +14,7 @@ use crate::gguf::Kind;
 use crate::linear::{Coarse, Linear, LinearError, Query};
 use crate::model::config::Scales;
 use crate::model::weights::Projection;
+use crate::prefetch;
 use crate::quant;
 use crate::sample::{Demand, Met, Scores};
 use crate::threads::{Parts, Pool};
@@ -48,8 +49,11 @@ const LONG: usize = 8;
 /// Passes for which the copy is left alone, at most, after it has failed to decide.
 const MOST_PATIENCE: u32 = 64;
 
-/// Tokens of a shortlist that a thread claims at a time.
-const CLAIM: usize = 16;
+/// Claims of pieces of the copy for every thread: the longer one is, the less often a thread waits for the first bytes of its next.
+const CLAIMS: usize = 64;
+
+/// Tokens of a shortlist that a thread claims at a time: their rows lie anywhere, often in pages that nobody has touched yet.
+const CLAIM: usize = 4;
 
 /// How often which part of the head was computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -230,14 +234,17 @@ impl Shortlist {
         grow(&mut self.peaks, m * groups);
         let queries = &self.queries[..m];
         let (uppers, peaks) = (Parts::new(&mut self.uppers), Parts::new(&mut self.peaks));
-        pool.for_each(n.div_ceil(Coarse::PIECE), |_, piece| {
+        let pieces = n.div_ceil(Coarse::PIECE);
+        let claim = pieces.div_ceil(pool.threads() * CLAIMS);
+        let estimate = |piece: usize| {
             let rows = piece * Coarse::PIECE..((piece + 1) * Coarse::PIECE).min(n);
             // What the first token's products have read is in a cache for the others'.
             for (token, query) in queries.iter().enumerate() {
                 let of_rows = token * n + rows.start..token * n + rows.end;
                 let of_groups = token * groups + rows.start / GROUP..token * groups + rows.end.div_ceil(GROUP);
-                // SAFETY: each piece is one item, and pieces are whole groups but for the last: none shares rows or groups.
+                // SAFETY: each piece is in one claim, and pieces are whole groups but for the last: none shares rows or groups.
                 let (uppers, peaks) = unsafe { (uppers.part(of_rows), peaks.part(of_groups)) };
+                prefetch::behind(uppers, 0);
                 peaks.fill(f32::NEG_INFINITY);
                 for (row, (upper, estimate)) in uppers.iter_mut().zip(coarse.estimates(query, rows.clone())).enumerate()
                 {
@@ -245,6 +252,9 @@ impl Shortlist {
                     peaks[row / GROUP] = peaks[row / GROUP].max(estimate.lower());
                 }
             }
+        };
+        pool.for_each(pieces.div_ceil(claim), |_, item| {
+            (item * claim..((item + 1) * claim).min(pieces)).for_each(estimate);
         });
     }
 
