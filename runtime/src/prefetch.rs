@@ -4,7 +4,8 @@
 /// How far ahead of its use memory is asked for, where it is read front to back.
 pub(crate) const AHEAD: usize = 4096;
 
-const LINE: usize = 64;
+/// Bytes that are fetched together.
+pub(crate) const LINE: usize = 64;
 
 /// A cache that memory is fetched into.
 enum Cache {
@@ -12,14 +13,23 @@ enum Cache {
     Second,
 }
 
-/// Asks for what follows some bytes, as kernels do ([`tritune_codegen`]'s templates): [`AHEAD`] into the second cache, and into the
+/// Asks for what follows some elements, as kernels do ([`tritune_codegen`]'s templates): [`AHEAD`] into the second cache, and into the
 /// first a quarter of that, for loads that wait for the second keep what would run ahead of them from starting.
 #[inline(always)]
-pub(crate) fn stream(bytes: &[u8]) {
-    let start = bytes.as_ptr();
-    for line in (0..bytes.len()).step_by(LINE) {
+pub(crate) fn stream<T>(elements: &[T]) {
+    let start = elements.as_ptr().cast::<u8>();
+    for line in (0..size_of_val(elements)).step_by(LINE) {
         fetch(start.wrapping_add(AHEAD + line), Cache::Second);
         fetch(start.wrapping_add(AHEAD / 4 + line), Cache::First);
+    }
+}
+
+/// Asks for elements, into the second cache.
+#[inline(always)]
+pub(crate) fn second<T>(elements: &[T]) {
+    let start = elements.as_ptr().cast::<u8>();
+    for line in (0..size_of_val(elements)).step_by(LINE) {
+        fetch(start.wrapping_add(line), Cache::Second);
     }
 }
 

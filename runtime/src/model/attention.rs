@@ -29,13 +29,19 @@ const RUN: usize = 16;
 /// Rows of a block, unless one token has more.
 const ROWS: usize = 32;
 
+/// Claims of chunks of a single block for every thread.
+const CLAIMS: usize = 4;
+
+/// Chunks of a claim, at most: one after the other, so that what was asked for at the end of one is read in the next.
+const MOST_CHUNKS: usize = 8;
+
 /// From so many rows on, keys and values of types other than f32 are widened once for all rows.
 const WIDENED_ROWS: usize = 9;
 
 /// What a row of a partial result holds behind its elements: the maximum, and the sum.
 const TAIL: usize = 16;
 
-/// Lanes of a sum of exponentials.
+/// Lanes of a maximum, and of a sum of exponentials.
 const LANES: usize = 16;
 
 /// Counts and lengths of one attention.
@@ -173,18 +179,15 @@ impl Attention {
         }
         let rows = m * heads.group() * heads.partial();
         let partials = Parts::new(&mut self.partials);
-        let next = AtomicUsize::new(0);
-        pool.run(|thread| {
+        let units = heads.kv * chunks.len();
+        let claim = (units / (pool.threads() * CLAIMS)).clamp(1, MOST_CHUNKS);
+        pool.for_each(units.div_ceil(claim), |thread, item| {
             // SAFETY: every thread takes its own scratch.
             let [scratch] = (unsafe { threads.part(thread..thread + 1) }) else { return };
-            loop {
-                let unit = next.fetch_add(1, Relaxed);
-                if unit >= chunks.len() * heads.kv {
-                    return;
-                }
-                // SAFETY: each unit is one item, and has partial results of its own.
+            for unit in item * claim..((item + 1) * claim).min(units) {
+                // SAFETY: each unit is in one claim, and has partial results of its own.
                 let partial = unsafe { partials.part(unit * rows..(unit + 1) * rows) };
-                let (chunk, head) = (chunks.start + unit / heads.kv, unit % heads.kv);
+                let (head, chunk) = (unit / chunks.len(), chunks.start + unit % chunks.len());
                 block(head, 0..m).attend_chunk(chunk, &mut scratch.tile, &mut scratch.scores, partial);
             }
         });
@@ -193,7 +196,7 @@ impl Attention {
         for head in 0..heads.kv {
             let total = &mut scratch.total[..rows];
             for chunk in 0..chunks.len() {
-                let unit = chunk * heads.kv + head;
+                let unit = head * chunks.len() + chunk;
                 heads.merge(chunk == 0, &self.partials[unit * rows..(unit + 1) * rows], total);
             }
             all_finite &= block(head, 0..m).finish(total, head, 0, &out);
@@ -223,6 +226,20 @@ impl Heads {
             mix_totals(values, new, total, old);
         }
     }
+}
+
+/// The greatest number, passing over NaN; negative infinity where there is none.
+#[inline(always)]
+fn greatest(numbers: &[f32]) -> f32 {
+    let of_two = |max: f32, number: f32| if number > max { number } else { max };
+    let (chunks, rest) = numbers.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for (lane, &number) in lanes.iter_mut().zip(chunk) {
+            *lane = of_two(*lane, number);
+        }
+    }
+    lanes.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, of_two)
 }
 
 /// What a sum of exponentials relative to `max` is worth relative to `greatest`.
@@ -368,9 +385,7 @@ impl Chunk<'_> {
         for (row, (scores, partial)) in rows.take(block.rows()).enumerate() {
             let seen = block.seen(row, &self.positions);
             let scores = &mut scores[..whole];
-            let max = scores[seen.clone()]
-                .iter()
-                .fold(f32::NEG_INFINITY, |max, &score| if score > max { score } else { max });
+            let max = greatest(&scores[seen.clone()]);
             for score in scores.iter_mut() {
                 *score = exp_inlined(*score - max);
             }
@@ -485,8 +500,7 @@ fn score_rows<S: Simd, E: Element, const R: usize>(
 ) -> usize {
     let queries: [&[f32]; R] = std::array::from_fn(|r| block.query(row + r));
     let vectors = TILE / S::F32_LANES;
-    // The next tile's line for each that is read: all at once, they would be waited for.
-    let (is_first, next) = (row == 0 && block.rows() < WIDENED_ROWS, size_of_val(keys));
+    let is_first = row == 0 && block.rows() < WIDENED_ROWS;
     // Four vectors at a time at most, so that the sums of R rows stay in registers.
     let step = vectors.min(4);
     for part in (0..vectors).step_by(step) {
@@ -494,8 +508,9 @@ fn score_rows<S: Simd, E: Element, const R: usize>(
         for (run, keys) in keys.chunks(RUN * TILE).enumerate() {
             let mut some = [[simd.splat_f32s(0.0); 4]; R];
             for (element, keys) in keys.chunks_exact(TILE).enumerate() {
-                if is_first && part == 0 {
-                    prefetch::behind(keys, next);
+                // A line at a time: all at once, they would be waited for.
+                if is_first && part == 0 && (element * size_of_val(keys)).is_multiple_of(prefetch::LINE) {
+                    prefetch::stream(keys);
                 }
                 let keys = &keys[part * S::F32_LANES..];
                 for v in 0..step {
@@ -520,8 +535,8 @@ fn score_rows<S: Simd, E: Element, const R: usize>(
     R
 }
 
-/// out[R rows] += weights · values, each in one order: position after position. Asks for the values of the next tile, where
-/// these rows are the first to read this one. Returns R.
+/// out[R rows] += weights · values, each in one order: position after position. Asks for values further on, where
+/// these rows are the first to read these. Returns R.
 #[inline(always)]
 fn mix_rows<S: Simd, E: Element, const R: usize>(
     simd: S,
@@ -534,11 +549,19 @@ fn mix_rows<S: Simd, E: Element, const R: usize>(
     let vectors = padded / S::F32_LANES;
     let mut done = 0;
     while done + 4 <= vectors {
-        mix_vectors::<S, E, R, 4>(simd, weights, values, padded, out, done, is_first && done == 0);
+        mix_vectors::<S, E, R, 4>(simd, weights, values, padded, out, done, is_first);
         done += 4;
     }
     while done < vectors {
-        mix_vectors::<S, E, R, 1>(simd, weights, values, padded, out, done, is_first && done == 0);
+        mix_vectors::<S, E, R, 1>(
+            simd,
+            weights,
+            values,
+            padded,
+            out,
+            done,
+            is_first && (done * size_of::<E>() * S::F32_LANES).is_multiple_of(prefetch::LINE),
+        );
         done += 1;
     }
     R
@@ -562,10 +585,10 @@ fn mix_vectors<S: Simd, E: Element, const R: usize, const V: usize>(
     }
     let weights: [&[f32]; R] = std::array::from_fn(|r| &weights[r * CHUNK..][..values.len() / padded]);
     for (position, row) in values.chunks_exact(padded).enumerate() {
-        if is_first {
-            prefetch::behind(row, size_of_val(values));
-        }
         let values = &row[columns.clone()];
+        if is_first {
+            prefetch::stream(values);
+        }
         let values: [S::f32s; V] =
             std::array::from_fn(|v| E::widen(simd, &values[v * S::F32_LANES..(v + 1) * S::F32_LANES]));
         for r in 0..R {
