@@ -7,6 +7,7 @@ use super::LinearError;
 use super::activations::{self, Activations};
 use super::scratch::Scratch;
 use crate::kernels::{Choice, Operand, PackError, Packed, Runnable, Selection, TokenTables, Tokens};
+use crate::prefetch;
 use crate::quant::trits::{Scales, Trits};
 use crate::threads::Parts;
 
@@ -147,6 +148,13 @@ impl Ternary {
                         Operand::Rows => TokenTables::default(),
                     },
                 };
+                if x.m() > mr {
+                    // The outputs of many tokens are in no cache: they come while their products are formed.
+                    for t in token..(token + mr).min(x.m()) {
+                        // SAFETY: threads hold disjoint panels, hence disjoint columns of y, and this one holds no other part.
+                        prefetch::second(unsafe { y.part(t * self.n() + rows.start..t * self.n() + rows.end) });
+                    }
+                }
                 kernel.products(&self.weights, panels.clone(), tokens, &mut out[..len])?;
                 self.scale(x, token, kernel, panels.clone(), &out[..len], y);
                 token += mr;
