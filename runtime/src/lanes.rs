@@ -48,7 +48,7 @@ impl<S: Lanes> Dispatch for S {
     }
 }
 
-/// What an instruction set does with [`LANES`] floats.
+/// What an instruction set does with [`LANES`] numbers.
 pub(crate) trait Lanes: Simd {
     /// Rows of activations whose products with a few rows of weights fit into registers.
     const TOKENS: usize = 3;
@@ -100,7 +100,7 @@ pub(crate) trait Lanes: Simd {
         }
     }
 
-    /// Adds products of int8 with 16-bit integers to sums: two to each, whichever they are.
+    /// Adds products of int8 with 16-bit integers to sums, two to each, whichever they are; no sum leaves 32 bits.
     #[inline(always)]
     fn add_products(self, codes: &[u8; 2 * LANES], factors: &[i16; 2 * LANES], sums: &mut [i32; LANES]) {
         let pairs = codes.as_chunks::<2>().0.iter().zip(factors.as_chunks::<2>().0);
@@ -149,7 +149,7 @@ impl Lanes for pulp::aarch64::Neon {
         let eights = codes.as_chunks::<8>().0.iter().zip(factors.as_chunks::<8>().0);
         for (i, (codes, factors)) in eights.enumerate() {
             let (codes, factors) = (neon.vmovl_s8(pulp::cast(*codes)), pulp::cast(*factors));
-            // The first sixteen of the sums, then the others.
+            // The first eight of the sums, then the others.
             let sums = &mut sums.as_chunks_mut::<8>().0[i % 2].as_chunks_mut::<4>().0;
             let low = neon.vmlal_s16(pulp::cast(sums[0]), neon.vget_low_s16(codes), neon.vget_low_s16(factors));
             let high = neon.vmlal_s16(pulp::cast(sums[1]), neon.vget_high_s16(codes), neon.vget_high_s16(factors));

@@ -8,37 +8,31 @@ pub(crate) const AHEAD: usize = 4096;
 pub(crate) const LINE: usize = 64;
 
 /// A cache that memory is fetched into.
-enum Cache {
+#[derive(Clone, Copy)]
+pub(crate) enum Cache {
     First,
     Second,
 }
 
-/// Asks for what follows some elements, as kernels do ([`tritune_codegen`]'s templates): [`AHEAD`] into the second cache, and into the
-/// first a quarter of that, for loads that wait for the second keep what would run ahead of them from starting.
+/// Asks for the cache lines that lie `ahead` bytes after those of `elements`.
+#[inline(always)]
+pub(crate) fn ask<T>(elements: &[T], ahead: usize, cache: Cache) {
+    let start = elements.as_ptr().cast::<u8>().wrapping_add(ahead);
+    // Of a slice that begins within a line, the last one too.
+    let offset = start.addr() % LINE;
+    for line in (0..offset + size_of_val(elements)).step_by(LINE) {
+        fetch(start.wrapping_sub(offset).wrapping_add(line), cache);
+    }
+}
+
+/// Asks for what follows elements that are read front to back, as kernels do by default: [`AHEAD`] into the second cache, and
+/// into the first a quarter of that, for loads that wait for the second keep what would run ahead of them from starting.
 #[inline(always)]
 pub(crate) fn stream<T>(elements: &[T]) {
     let start = elements.as_ptr().cast::<u8>();
     for line in (0..size_of_val(elements)).step_by(LINE) {
         fetch(start.wrapping_add(AHEAD + line), Cache::Second);
         fetch(start.wrapping_add(AHEAD / 4 + line), Cache::First);
-    }
-}
-
-/// Asks for elements, into the second cache.
-#[inline(always)]
-pub(crate) fn second<T>(elements: &[T]) {
-    let start = elements.as_ptr().cast::<u8>();
-    for line in (0..size_of_val(elements)).step_by(LINE) {
-        fetch(start.wrapping_add(line), Cache::Second);
-    }
-}
-
-/// Asks for the cache lines that lie `ahead` bytes after those of `elements`.
-#[inline(always)]
-pub(crate) fn behind<T>(elements: &[T], ahead: usize) {
-    let start = elements.as_ptr().cast::<u8>().wrapping_add(ahead);
-    for line in (0..size_of_val(elements)).step_by(LINE) {
-        fetch(start.wrapping_add(line), Cache::First);
     }
 }
 
@@ -76,11 +70,16 @@ fn fetch(_: *const u8, _: Cache) {}
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_end_of_memory_may_be_passed() {
-        super::behind::<u8>(&[], super::AHEAD);
-        super::behind(&vec![0u8; 10_000], super::AHEAD);
-        super::stream(&vec![0u8; 10_000]);
-        super::behind(&[0f32; 100], usize::MAX);
+        for cache in [Cache::First, Cache::Second] {
+            ask::<u8>(&[], AHEAD, cache);
+            ask(&vec![0u8; 10_000], AHEAD, cache);
+            ask(&[0f32; 100], usize::MAX, cache);
+        }
+        stream::<u8>(&[]);
+        stream(&vec![0u8; 10_000]);
     }
 }

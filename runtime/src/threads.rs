@@ -189,6 +189,17 @@ impl Pool {
         if items > 1 { self.run(work) } else { work(0) }
     }
 
+    /// Runs `task(thread, items)` for ranges of up to `claim` items that make up `0..items`, as [`Pool::for_each`] does for
+    /// single ones: for items that are read front to back, and best one after the other.
+    ///
+    /// # Panics
+    /// Passes on a panic of the task; where `claim` is 0.
+    pub fn for_each_range(&self, items: usize, claim: usize, task: impl Fn(usize, Range<usize>) + Sync) {
+        self.for_each(items.div_ceil(claim), |thread, claimed| {
+            task(thread, claimed * claim..((claimed + 1) * claim).min(items));
+        });
+    }
+
     /// Runs `task(0)` on the caller's thread, and `task(i)` on every other thread i that comes before the caller is
     /// done; returns when all of them are. The task claims its work: a thread that comes late finds none.
     ///
@@ -297,6 +308,21 @@ mod tests {
                     counts[item].fetch_add(1, SeqCst);
                 });
                 assert!(counts.iter().all(|count| count.load(SeqCst) == fork));
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_are_all_items_once() {
+        for threads in [1, 2, 3] {
+            let pool = Pool::new(threads);
+            for (items, claim) in [(0, 1), (1, 5), (5, 5), (20, 8), (21, 7), (50, 1)] {
+                let counts: Vec<AtomicUsize> = (0..items).map(|_| AtomicUsize::new(0)).collect();
+                pool.for_each_range(items, claim, |thread, range| {
+                    assert!(thread < threads && !range.is_empty() && range.len() <= claim);
+                    range.for_each(|item| _ = counts[item].fetch_add(1, SeqCst));
+                });
+                assert!(counts.iter().all(|count| count.load(SeqCst) == 1), "{items} items, {claim} at a time");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The token loop allocates nothing: what a pass needs is there before the first token.
+//! The token loop allocates nothing: what a pass needs is there after the first tokens.
 
 mod shared;
 
@@ -59,6 +59,7 @@ fn writing_allocates_nothing() {
     }
     for (name, file) in &files {
         for options in [greedy.clone(), SamplerOptions::default()] {
+            // In the first round buffers still grow to what a choice asks for.
             assert_eq!(count(file, 1, options.clone())[1..], [0; ROUNDS - 1], "{name}, {options:?}");
             // A thread grows what it keeps for itself when it first claims a piece of a matrix, be it late: not in all rounds.
             let counts = count(file, 2, options.clone());

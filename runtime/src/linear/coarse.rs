@@ -25,7 +25,7 @@ use super::{Float, tile};
 use crate::gguf::Data;
 use crate::kernels::Lines;
 use crate::lanes::{Dispatch, Here, LANES, Lanes, Task};
-use crate::prefetch;
+use crate::prefetch::{self, Cache};
 use crate::quant;
 use crate::threads::{Parts, Pool};
 
@@ -38,10 +38,10 @@ const RUN: usize = 128;
 /// Pieces between requests for the file's pages further on, and releases of those before, when a copy is made.
 const STRIDE: usize = 64;
 
-/// The largest magnitude of a query's codes: RUN · STRETCH / LANES · 127 · QUERY_MAX < 2³¹.
+/// The largest magnitude of a query's codes: RUN · STRETCH / LANES · 128 · QUERY_MAX < 2³¹, for a file's codes may be anything.
 const QUERY_MAX: i16 = 16383;
 
-const _: () = assert!((RUN * STRETCH / LANES) as i64 * 127 * (QUERY_MAX as i64) < 1 << 31);
+const _: () = assert!((RUN * STRETCH / LANES) as i64 * 128 * (QUERY_MAX as i64) < 1 << 31);
 
 /// Covers roundings to f32 that are relative to ‖w‖·‖x‖: a few units of 2⁻²⁴.
 const SLACK: f64 = 1.0 / (1 << 19) as f64;
@@ -177,12 +177,16 @@ impl Coarse {
     }
 
     /// The products of a query of k elements with some rows.
+    ///
+    /// # Panics
+    /// Where the query has another length, or there are no such rows.
     pub fn estimates(&self, query: &Query, rows: Range<usize>) -> impl Iterator<Item = Estimate> {
+        assert!(query.codes.len() == self.k, "a query of {} elements for rows of {}", query.codes.len(), self.k);
         let codes = self.codes.bytes()[rows.start * self.k..rows.end * self.k].chunks_exact(self.k);
         let (scales, errors) = (&self.scales[rows.clone()], &self.errors[rows]);
         // All at once, for they lie apart from the codes.
-        prefetch::behind(scales, 0);
-        prefetch::behind(errors, 0);
+        prefetch::ask(scales, 0, Cache::First);
+        prefetch::ask(errors, 0, Cache::First);
         codes.zip(scales.iter().zip(errors)).map(|(codes, (&scale, &error))| {
             let products = Here.run(Products { codes, query: &query.codes });
             let value = products as f64 * (f64::from(scale) * query.step);
@@ -327,10 +331,9 @@ impl Task for Products<'_> {
 
     #[inline(always)]
     fn run<S: Lanes>(self, simd: S) -> i64 {
-        let (codes, rest) = self.codes.as_chunks::<STRETCH>();
+        let (codes, code_rest) = self.codes.as_chunks::<STRETCH>();
         let (query, query_rest) = self.query.as_chunks::<STRETCH>();
-        let products = rest.iter().zip(query_rest).map(|(&q, &u)| i64::from(i32::from(q as i8) * i32::from(u)));
-        let mut total = products.sum();
+        let mut total = 0;
         for (codes, query) in codes.chunks(RUN).zip(query.chunks(RUN)) {
             let mut sums = [0; LANES];
             for (codes, query) in codes.iter().zip(query) {
@@ -341,7 +344,13 @@ impl Task for Products<'_> {
             }
             total += sums.into_iter().map(i64::from).sum::<i64>();
         }
-        total
+        let ((codes, code_rest), (query, query_rest)) = (code_rest.as_chunks(), query_rest.as_chunks());
+        let mut sums = [0; LANES];
+        for (codes, query) in codes.iter().zip(query) {
+            simd.add_products(codes, query, &mut sums);
+        }
+        let products = code_rest.iter().zip(query_rest).map(|(&q, &u)| i32::from(q as i8) * i32::from(u));
+        total + sums.into_iter().chain(products).map(i64::from).sum::<i64>()
     }
 }
 
@@ -380,6 +389,29 @@ mod tests {
             nearest = nearest.max(distance / f64::from(estimate.error).max(1e-300));
         }
         nearest
+    }
+
+    #[test]
+    fn products_are_exact_on_every_instruction_set() {
+        for k in [1, 31, 32, 33, 127, 128, 129, 2560, RUN * STRETCH + 33] {
+            for (q, u) in [(127, QUERY_MAX), (-128, QUERY_MAX), (-128, -QUERY_MAX), (3, 5)] {
+                // The same everywhere, for the largest sums; then of all signs and sizes.
+                for mixed in [false, true] {
+                    let code = |i: usize| if mixed { (i * 37 % 256) as u8 as i8 } else { q };
+                    let factor = |i: usize| if mixed { (i * 7919 % 32767) as i16 - QUERY_MAX } else { u };
+                    let codes: Vec<u8> = (0..k).map(|i| code(i) as u8).collect();
+                    let query: Vec<i16> = (0..k).map(factor).collect();
+                    let expected: i64 = (0..k).map(|i| i64::from(code(i)) * i64::from(factor(i))).sum();
+                    let products = || Products { codes: &codes, query: &query };
+                    assert_eq!(Here.run(products()), expected, "{k} columns");
+                    assert_eq!(pulp::Scalar.run(products()), expected, "{k} columns");
+                    #[cfg(target_arch = "x86_64")]
+                    if let Some(v3) = pulp::x86::V3::try_new() {
+                        assert_eq!(Dispatch::run(v3, products()), expected, "{k} columns");
+                    }
+                }
+            }
+        }
     }
 
     fn magnitude() -> impl Strategy<Value = f32> {

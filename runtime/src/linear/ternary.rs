@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::LinearError;
 use super::activations::{self, Activations};
 use super::scratch::Scratch;
+use super::{Float, LinearError};
 use crate::kernels::{Choice, Operand, PackError, Packed, Runnable, Selection, TokenTables, Tokens};
-use crate::prefetch;
+use crate::prefetch::{self, Cache};
 use crate::quant::trits::{Scales, Trits};
 use crate::threads::Parts;
 
@@ -148,11 +148,12 @@ impl Ternary {
                         Operand::Rows => TokenTables::default(),
                     },
                 };
-                if x.m() > mr {
-                    // The outputs of many tokens are in no cache: they come while their products are formed.
+                if x.m() > Float::FEW {
+                    // The outputs of so many tokens are in no cache: they come while their products are formed.
                     for t in token..(token + mr).min(x.m()) {
                         // SAFETY: threads hold disjoint panels, hence disjoint columns of y, and this one holds no other part.
-                        prefetch::second(unsafe { y.part(t * self.n() + rows.start..t * self.n() + rows.end) });
+                        let y = unsafe { y.part(t * self.n() + rows.start..t * self.n() + rows.end) };
+                        prefetch::ask(y, 0, Cache::Second);
                     }
                 }
                 kernel.products(&self.weights, panels.clone(), tokens, &mut out[..len])?;

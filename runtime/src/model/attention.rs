@@ -9,7 +9,7 @@
 //! position alone decides, be it computed alone or with others. Products are fused with their sums, on every machine.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -29,10 +29,10 @@ const RUN: usize = 16;
 /// Rows of a block, unless one token has more.
 const ROWS: usize = 32;
 
-/// Claims of chunks of a single block for every thread.
+/// Claims of a single block for every thread, at least, where there are as many chunks.
 const CLAIMS: usize = 4;
 
-/// Chunks of a claim, at most: one after the other, so that what was asked for at the end of one is read in the next.
+/// Chunks of a claim, at most: one after the other, so that what was asked for at the end of one is mostly read in the next.
 const MOST_CHUNKS: usize = 8;
 
 /// From so many rows on, keys and values of types other than f32 are widened once for all rows.
@@ -156,23 +156,16 @@ impl Attention {
         let blocks = m.div_ceil(heads.block());
         let chunks = block(0, 0..m).chunks();
         if blocks > 1 || chunks.len() == 1 {
-            let next = AtomicUsize::new(0);
-            pool.run(|thread| {
+            pool.for_each(blocks * heads.kv, |thread, unit| {
                 // SAFETY: every thread takes its own scratch.
                 let [scratch] = (unsafe { threads.part(thread..thread + 1) }) else { return };
-                loop {
-                    let unit = next.fetch_add(1, Relaxed);
-                    if unit >= blocks * heads.kv {
-                        return;
-                    }
-                    // Later blocks see more keys: they come first, so that all threads end at about one time.
-                    let (at, head) = (blocks - 1 - unit / heads.kv, unit % heads.kv);
-                    let tokens = at * heads.block()..((at + 1) * heads.block()).min(m);
-                    let block = block(head, tokens.clone());
-                    block.attend(scratch);
-                    if !block.finish(&scratch.total, head, tokens.start, &out) {
-                        finite.store(false, Relaxed);
-                    }
+                // Later blocks see more keys: they come first, so that all threads end at about one time.
+                let (at, head) = (blocks - 1 - unit / heads.kv, unit % heads.kv);
+                let tokens = at * heads.block()..((at + 1) * heads.block()).min(m);
+                let block = block(head, tokens.clone());
+                block.attend(scratch);
+                if !block.finish(&scratch.total, head, tokens.start, &out) {
+                    finite.store(false, Relaxed);
                 }
             });
             return finite.into_inner();
@@ -181,10 +174,10 @@ impl Attention {
         let partials = Parts::new(&mut self.partials);
         let units = heads.kv * chunks.len();
         let claim = (units / (pool.threads() * CLAIMS)).clamp(1, MOST_CHUNKS);
-        pool.for_each(units.div_ceil(claim), |thread, item| {
+        pool.for_each_range(units, claim, |thread, claimed| {
             // SAFETY: every thread takes its own scratch.
             let [scratch] = (unsafe { threads.part(thread..thread + 1) }) else { return };
-            for unit in item * claim..((item + 1) * claim).min(units) {
+            for unit in claimed {
                 // SAFETY: each unit is in one claim, and has partial results of its own.
                 let partial = unsafe { partials.part(unit * rows..(unit + 1) * rows) };
                 let (head, chunk) = (unit / chunks.len(), chunks.start + unit % chunks.len());
@@ -547,21 +540,14 @@ fn mix_rows<S: Simd, E: Element, const R: usize>(
     is_first: bool,
 ) -> usize {
     let vectors = padded / S::F32_LANES;
+    let begins_line = |done: usize| (done * S::F32_LANES * size_of::<E>()).is_multiple_of(prefetch::LINE);
     let mut done = 0;
     while done + 4 <= vectors {
-        mix_vectors::<S, E, R, 4>(simd, weights, values, padded, out, done, is_first);
+        mix_vectors::<S, E, R, 4>(simd, weights, values, padded, out, done, is_first && begins_line(done));
         done += 4;
     }
     while done < vectors {
-        mix_vectors::<S, E, R, 1>(
-            simd,
-            weights,
-            values,
-            padded,
-            out,
-            done,
-            is_first && (done * size_of::<E>() * S::F32_LANES).is_multiple_of(prefetch::LINE),
-        );
+        mix_vectors::<S, E, R, 1>(simd, weights, values, padded, out, done, is_first && begins_line(done));
         done += 1;
     }
     R
@@ -686,6 +672,32 @@ mod tests {
                 assert!(attention.run(&pool, cache.layer(0), &q[first * 6 * 24..end * 6 * 24], first, window, out));
             }
             assert!(whole.iter().zip(&parts).all(|(a, b)| a.to_bits() == b.to_bits()), "{kv}, {window}");
+        }
+    }
+
+    /// One thread claims three chunks at a time here, across heads, and two at the end.
+    #[test]
+    fn neither_do_claims_of_several_chunks() {
+        let (tokens, m) = (7 * CHUNK - 90, 12);
+        for (kv, window) in KvType::NAMES.iter().flat_map(|(kv, _)| [usize::MAX, 1000].map(|window| (*kv, window))) {
+            let (cache, ..) = filled(kv, tokens);
+            let q = wave(m * 6 * 24, 0.11);
+            let run = |threads: usize, q: &[f32]| {
+                let mut out = vec![f32::NAN; q.len() / 24 * 40];
+                let mut attention = Attention::new(HEADS, 1.0 / 24f32.sqrt(), tokens, threads);
+                let first = tokens - q.len() / (6 * 24);
+                assert!(attention.run(&Pool::new(threads), cache.layer(0), q, first, window, &mut out));
+                out.split_off(out.len() - 6 * 40)
+            };
+            // In blocks, chunk after chunk, of which the last row is the same.
+            let expected = run(1, &q);
+            for threads in 1..4 {
+                let found = run(threads, &q[(m - 1) * 6 * 24..]);
+                assert!(
+                    expected.iter().zip(&found).all(|(a, b)| a.to_bits() == b.to_bits()),
+                    "{kv}, {window}, {threads}"
+                );
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use crate::gguf::Kind;
 use crate::linear::{Coarse, Linear, LinearError, Query};
 use crate::model::config::Scales;
 use crate::model::weights::Projection;
-use crate::prefetch;
+use crate::prefetch::{self, Cache};
 use crate::quant;
 use crate::sample::{Demand, Met, Scores};
 use crate::threads::{Parts, Pool};
@@ -49,11 +49,11 @@ const LONG: usize = 8;
 /// Passes for which the copy is left alone, at most, after it has failed to decide.
 const MOST_PATIENCE: u32 = 64;
 
-/// Claims of pieces of the copy for every thread: the longer one is, the less often a thread waits for the first bytes of its next.
+/// Claims of the copy for every thread, about: the longer one is, the less often a thread waits for the first bytes of its next.
 const CLAIMS: usize = 64;
 
-/// Tokens of a shortlist that a thread claims at a time: their rows lie anywhere, often in pages that nobody has touched yet.
-const CLAIM: usize = 4;
+/// Rows of a shortlist that a thread claims at a time: they lie anywhere, often in pages that nobody has touched yet.
+const LISTED: usize = 4;
 
 /// How often which part of the head was computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -199,9 +199,8 @@ impl Shortlist {
             let range = self.range(token);
             let (ids, x) = (&self.ids[range.clone()], &x[token * k..][..k]);
             let logits = Parts::new(&mut self.logits[range]);
-            pool.for_each(ids.len().div_ceil(CLAIM), |_, claim| {
-                let claimed = claim * CLAIM..((claim + 1) * CLAIM).min(ids.len());
-                // SAFETY: claims do not overlap, and each is one item.
+            pool.for_each_range(ids.len(), LISTED, |_, claimed| {
+                // SAFETY: claims do not overlap.
                 let logits = unsafe { logits.part(claimed.clone()) };
                 for (&id, logit) in ids[claimed].iter().zip(logits) {
                     let row = id as usize;
@@ -235,7 +234,7 @@ impl Shortlist {
         let queries = &self.queries[..m];
         let (uppers, peaks) = (Parts::new(&mut self.uppers), Parts::new(&mut self.peaks));
         let pieces = n.div_ceil(Coarse::PIECE);
-        let claim = pieces.div_ceil(pool.threads() * CLAIMS);
+        let claim = pieces.div_ceil(pool.threads() * CLAIMS).max(1);
         let estimate = |piece: usize| {
             let rows = piece * Coarse::PIECE..((piece + 1) * Coarse::PIECE).min(n);
             // What the first token's products have read is in a cache for the others'.
@@ -244,7 +243,7 @@ impl Shortlist {
                 let of_groups = token * groups + rows.start / GROUP..token * groups + rows.end.div_ceil(GROUP);
                 // SAFETY: each piece is in one claim, and pieces are whole groups but for the last: none shares rows or groups.
                 let (uppers, peaks) = unsafe { (uppers.part(of_rows), peaks.part(of_groups)) };
-                prefetch::behind(uppers, 0);
+                prefetch::ask(uppers, 0, Cache::First);
                 peaks.fill(f32::NEG_INFINITY);
                 for (row, (upper, estimate)) in uppers.iter_mut().zip(coarse.estimates(query, rows.clone())).enumerate()
                 {
@@ -253,9 +252,7 @@ impl Shortlist {
                 }
             }
         };
-        pool.for_each(pieces.div_ceil(claim), |_, item| {
-            (item * claim..((item + 1) * claim).min(pieces)).for_each(estimate);
-        });
+        pool.for_each_range(pieces, claim, |_, claimed| claimed.for_each(&estimate));
     }
 
     /// Appends the ids that cannot be excluded for a token.
@@ -412,6 +409,28 @@ mod tests {
                     order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
                     prop_assert!(order[..count].iter().chain(&also).all(|id| ids.contains(id)));
                 }
+            }
+        }
+    }
+
+    /// Of so many rows that threads claim several pieces at a time, and fewer at the end.
+    #[test]
+    fn nothing_is_missing_of_large_heads() {
+        let (n, k, count, seed) = (10_007, 24, 5, 0x9e37_79b9_7f4a_7c15u64);
+        let head = head(n, k, &rows(n, k, seed, 1.0), &PLAIN);
+        let x = rows(1, k, seed.rotate_left(17), 0.5);
+        let logits = all(&head, &x, &PLAIN);
+        let mut order: Vec<u32> = (0..n as u32).collect();
+        order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
+        let last = [n as u32 - 1];
+        for threads in 1..4 {
+            let mut shortlist = Shortlist::default();
+            let demand = Demand::Top { count, also: &last };
+            assert!(shortlist.decide(&Pool::new(threads), &head, &PLAIN, &x, demand).unwrap());
+            assert!(shortlist.ids.len() < n / LONG && shortlist.ids.is_sorted());
+            assert!(order[..count].iter().chain(&last).all(|id| shortlist.ids.contains(id)), "{threads} threads");
+            for (&id, logit) in shortlist.ids.iter().zip(&shortlist.logits) {
+                assert_eq!(logit.to_bits(), logits[id as usize].to_bits());
             }
         }
     }

@@ -228,8 +228,9 @@ impl<'m> Session<'m> {
         Ok(self.forward.scores(self.model.config().vocab, 0))
     }
 
-    /// Feeds up to [`Float::FEW`] tokens, and returns what `demand` asks for of every one of them, to the last bit what
-    /// [`Session::predict`] gives of it alone: see [`Predictions::scores`].
+    /// Feeds up to [`Float::FEW`] tokens, and returns what `demand` asks for of every one of them: see
+    /// [`Predictions::scores`]. Every logit has the bits that [`Session::predict`] gives it; which there are beyond those asked
+    /// for may differ.
     ///
     /// # Errors
     /// Those of [`Session::feed`], and more tokens than that. The session then is as it was before.

@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::{Error, check_size};
 use crate::gguf::Kind;
 use crate::lanes::{Dispatch, Here, LANES, Lanes, Task};
-use crate::prefetch;
+use crate::prefetch::{self, Cache};
 use block::{Blocks, Q2K, Q3K, Q4K, Q5_0, Q5_1, Q5K, Q6K};
 use element::{Bf16, Elements, F16, F32};
 use group::{Groups, Iq4Nl, Q4_0, Q4_1, Q8_0};
@@ -120,7 +120,7 @@ impl<const R: usize> Decode<'_, R> {
             let groups = groups.as_chunks_mut::<R>().0;
             for (i, row) in rows.chunks_exact(row).enumerate() {
                 for (bytes, out) in row[part.clone()].chunks(F::CHUNK_BYTES).zip(groups.chunks_mut(CHUNK / LANES)) {
-                    prefetch::behind(bytes, ahead);
+                    prefetch::ask(bytes, ahead, Cache::First);
                     F::decode(simd, bytes, &mut room, out, i % R);
                 }
                 if !rest.is_empty() {
