@@ -44,10 +44,10 @@ pub(crate) struct Chat {
     tokens: Option<usize>,
     #[command(flatten)]
     sampling: Sampling,
-    /// Propose what followed when the last tokens stood in the chat before, several tokens to a pass: faster where an answer
-    /// repeats what was said, and the same answer
+    /// Write one token to a pass always. Else what followed when the last tokens stood in the chat before is proposed, several
+    /// tokens to a pass: faster where an answer repeats what was said, and the same answer
     #[arg(long)]
-    lookup: bool,
+    no_lookup: bool,
     /// Room for so many tokens, the whole chat included; 4096, or what the model was made for, where not given
     #[arg(short, long)]
     context: Option<usize>,
@@ -109,7 +109,7 @@ impl Chat {
             model: &model,
             session,
             sampler,
-            lookup: self.lookup.then(Lookup::new),
+            lookup: (!self.no_lookup).then(Lookup::new),
             tokens,
             fed: Vec::new(),
             speed: Speed::default(),

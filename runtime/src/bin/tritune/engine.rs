@@ -255,9 +255,9 @@ pub(crate) fn warn_beyond(model: &Model, context: usize) {
     }
 }
 
-/// Tells on stderr what came of lookup.
+/// Tells on stderr what came of lookup, where anything was proposed.
 pub(crate) fn tell_lookup(tally: Option<Tally>) {
-    if let Some(Tally { passes, proposed, accepted }) = tally {
+    if let Some(Tally { passes, proposed, accepted }) = tally.filter(|tally| tally.proposed > 0) {
         let tokens = (passes + accepted) as f64 / passes.max(1) as f64;
         eprintln!("lookup: {proposed} tokens proposed, {accepted} accepted; {tokens:.2} tokens a pass");
     }

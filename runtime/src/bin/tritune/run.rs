@@ -23,10 +23,10 @@ pub(crate) struct Run {
     tokens: usize,
     #[command(flatten)]
     sampling: Sampling,
-    /// Propose what followed when the last tokens stood in the text before, several tokens to a pass: faster where a text
-    /// repeats its prompt or itself, and the same text
+    /// Write one token to a pass always. Else what followed when the last tokens stood in the text before is proposed, several
+    /// tokens to a pass: faster where a text repeats its prompt or itself, and the same text
     #[arg(long)]
-    lookup: bool,
+    no_lookup: bool,
     /// Room for so many tokens, prompt included; what is needed, up to what the model was made for, where not given
     #[arg(short, long)]
     context: Option<usize>,
@@ -53,7 +53,7 @@ impl Run {
         let context = prompt.len().saturating_add(self.tokens).min(whole);
         warn_beyond(&model, context);
         let mut session = Session::with_room(&model, SessionOptions { kv: self.kv, context: Some(whole) }, context)?;
-        let mut lookup = self.lookup.then(Lookup::new);
+        let mut lookup = (!self.no_lookup).then(Lookup::new);
         let mut generator =
             Generator { session: &mut session, tokenizer: &tokenizer, sampler: &mut sampler, lookup: lookup.as_mut() };
         let generated = generator.generate(&prompt, 0, self.tokens, io::stdout().lock())?;
