@@ -255,9 +255,9 @@ pub(crate) fn warn_beyond(model: &Model, context: usize) {
     }
 }
 
-/// Tells on stderr what came of lookup, where anything was proposed.
+/// Tells on stderr what came of lookup.
 pub(crate) fn tell_lookup(tally: Option<Tally>) {
-    if let Some(Tally { passes, proposed, accepted }) = tally.filter(|tally| tally.proposed > 0) {
+    if let Some(Tally { passes, proposed, accepted }) = tally {
         let tokens = (passes + accepted) as f64 / passes.max(1) as f64;
         eprintln!("lookup: {proposed} tokens proposed, {accepted} accepted; {tokens:.2} tokens a pass");
     }
