@@ -501,7 +501,7 @@ fn score_rows<S: Simd, E: Element, const R: usize>(
         for (run, keys) in keys.chunks(RUN * TILE).enumerate() {
             let mut some = [[simd.splat_f32s(0.0); 4]; R];
             for (element, keys) in keys.chunks_exact(TILE).enumerate() {
-                // A line at a time: all at once, they would be waited for.
+                // Once for each line.
                 if is_first && part == 0 && (element * size_of_val(keys)).is_multiple_of(prefetch::LINE) {
                     prefetch::stream(keys);
                 }
