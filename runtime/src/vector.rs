@@ -32,6 +32,20 @@ pub(crate) fn exp_inlined(x: f32) -> f32 {
     f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
+/// The greatest number, passing over NaN; negative infinity where there is none.
+#[inline(always)]
+pub(crate) fn greatest(x: &[f32]) -> f32 {
+    let of_two = |max: f32, x: f32| if x > max { x } else { max };
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = of_two(*lane, x);
+        }
+    }
+    lanes.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, of_two)
+}
+
 /// Folds partial sums pairwise: lane i takes lane i + half.
 ///
 /// Not inlined: the compiler would arrange the loop before it for the folding, two lanes to a vector.
@@ -81,7 +95,7 @@ pub fn all_finite(x: &[f32]) -> bool {
 pub fn log_sum_exp(x: &[f32]) -> f64 {
     /// Terms that are summed in f32.
     const RUN: usize = 1024;
-    let max = x.iter().fold(f32::NEG_INFINITY, |max, &x| if x > max { x } else { max });
+    let max = greatest(x);
     let mut sum = 0f64;
     for run in x.chunks(RUN) {
         let mut sums = [0f32; LANES];
@@ -99,6 +113,20 @@ pub fn log_sum_exp(x: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_greatest_is_found_anywhere_and_nan_is_passed_over() {
+        for length in [1, 31, 32, 33, 70] {
+            for at in 0..length {
+                let mut x: Vec<f32> =
+                    (0..length).map(|i| if i % 3 == 0 { f32::NAN } else { -(i as f32) - 1.0 }).collect();
+                x[at] = -0.5;
+                assert_eq!(greatest(&x), -0.5, "{at} of {length}");
+            }
+        }
+        assert_eq!(greatest(&[]), f32::NEG_INFINITY);
+        assert_eq!(greatest(&[f32::NAN; 40]), f32::NEG_INFINITY);
+    }
 
     #[test]
     fn exp_is_within_three_units_of_the_last_place() {

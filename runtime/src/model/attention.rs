@@ -16,7 +16,7 @@ use pulp::{Arch, Simd, WithSimd};
 use crate::model::kv::{Element, HeadCache, Store, TILE, Values};
 use crate::prefetch;
 use crate::threads::{Parts, Pool};
-use crate::vector::exp_inlined;
+use crate::vector::{exp_inlined, greatest};
 
 /// Positions whose scores are computed before their values are mixed: a whole number of tiles.
 const CHUNK: usize = 256;
@@ -41,7 +41,7 @@ const WIDENED_ROWS: usize = 9;
 /// What a row of a partial result holds behind its elements: the maximum, and the sum.
 const TAIL: usize = 16;
 
-/// Lanes of a maximum, and of a sum of exponentials.
+/// Lanes of a sum of exponentials.
 const LANES: usize = 16;
 
 /// Counts and lengths of one attention.
@@ -219,20 +219,6 @@ impl Heads {
             mix_totals(values, new, total, old);
         }
     }
-}
-
-/// The greatest number, passing over NaN; negative infinity where there is none.
-#[inline(always)]
-fn greatest(numbers: &[f32]) -> f32 {
-    let of_two = |max: f32, number: f32| if number > max { number } else { max };
-    let (chunks, rest) = numbers.as_chunks::<LANES>();
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    for chunk in chunks {
-        for (lane, &number) in lanes.iter_mut().zip(chunk) {
-            *lane = of_two(*lane, number);
-        }
-    }
-    lanes.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, of_two)
 }
 
 /// What a sum of exponentials relative to `max` is worth relative to `greatest`.
