@@ -20,9 +20,9 @@
 //! stop.
 //!
 //! **At what cost.** The budget is wall-clock time and is split evenly over the cases to come; what a case leaves is
-//! for the others. A case of c candidates whose passes take t seconds needs about 6 · c · t for a first judgement
+//! for the others, and what it packs all of them pay for: weights serve every case of a shape. A case of c candidates whose passes take t seconds needs about 6 · c · t for a first judgement
 //! and seldom more than 20 · t for each close rival; checks and packing count too. The budget is looked at between
-//! passes: a search overruns it by one pass or check at most.
+//! passes: a search overruns it by one pass, check or packing at most.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -230,10 +230,10 @@ impl Search<'_> {
         let mut findings = Findings { samples: Vec::new(), complete: true, excluded: Vec::new() };
         for (done, Lineup { case, candidates }) in self.lineups.iter().enumerate() {
             let begin = clock(measure);
-            let share = self.budget.saturating_sub(begin) / (self.lineups.len() - done) as u32;
             let contenders = candidates.iter().map(|candidate| Contender::new(candidate, case, &findings.excluded));
             let contenders = contenders.collect();
-            let mut trial = Trial { search: self, case, done, begin, share, contenders, excluded: Vec::new() };
+            let mut trial =
+                Trial { search: self, case, done, begin, packing: Duration::ZERO, contenders, excluded: Vec::new() };
             let begun = trial.run(clock, measure, observer);
             let Trial { contenders, excluded, .. } = trial;
             findings.excluded.extend(excluded);
@@ -303,7 +303,8 @@ struct Trial<'a> {
     case: &'a Case,
     done: usize,
     begin: Duration,
-    share: Duration,
+    /// Time that packing took.
+    packing: Duration,
     contenders: Vec<Contender>,
     /// Kernels that were seen to be wrong in this case.
     excluded: Vec<Excluded>,
@@ -324,9 +325,12 @@ impl Trial<'_> {
                 break;
             }
             begun = true;
+            let before = clock(measure);
             let mut checked = measure.pack(candidate, self.case);
+            let now = clock(measure);
+            self.packing += now.saturating_sub(before);
             if checked.is_ok() {
-                if !self.goes_on(Phase::Checking, candidate, 0, clock(measure), observer) {
+                if !self.goes_on(Phase::Checking, candidate, 0, now, observer) {
                     break;
                 }
                 checked = measure.check(candidate, self.case);
@@ -451,13 +455,20 @@ impl Trial<'_> {
         timed.min_by(|a, b| a.1.total_cmp(&b.1))
     }
 
+    /// Its part of what the cases before it have left, and the time that packing took.
+    fn share(&self) -> Duration {
+        let left = self.search.budget.saturating_sub(self.begin).saturating_sub(self.packing);
+        self.packing + left / (self.search.lineups.len() - self.done) as u32
+    }
+
     fn is_over(&self, now: Duration) -> bool {
-        now >= self.begin.saturating_add(self.share) || self.search.is_interrupted()
+        now >= self.begin.saturating_add(self.share()) || self.search.is_interrupted()
     }
 
     fn progress(&self, phase: Phase, candidate: Candidate, rounds: usize, now: Duration) -> Progress {
         let cases = self.search.lineups.len();
-        let spent = now.saturating_sub(self.begin).as_secs_f64() / self.share.as_secs_f64().max(f64::MIN_POSITIVE);
+        let share = self.share().as_secs_f64().max(f64::MIN_POSITIVE);
+        let spent = now.saturating_sub(self.begin).as_secs_f64() / share;
         Progress {
             phase,
             case: *self.case,
@@ -867,6 +878,34 @@ mod tests {
         let mut fake = Fake::new(|_| 1e-3);
         let findings = search(&mut fake, 0.014, &quiet(), &mut ());
         assert!(!findings.complete && !findings.samples.is_empty());
+    }
+
+    /// The first case of a shape packs weights for all of them, which takes longer than its own part of the time.
+    #[test]
+    fn what_one_case_packs_all_pay_for() {
+        struct Packing(Fake);
+        impl Measure for Packing {
+            type Error = String;
+            fn pack(&mut self, _: Candidate, case: &Case) -> Result<(), String> {
+                self.0.elapsed += Duration::from_millis(if *case == cases()[0] { 20 } else { 0 });
+                Ok(())
+            }
+            fn check(&mut self, candidate: Candidate, case: &Case) -> Result<(), String> {
+                self.0.check(candidate, case)
+            }
+            fn time(&mut self, candidate: Candidate, case: &Case) -> Result<f64, String> {
+                self.0.time(candidate, case)
+            }
+        }
+        let (lineups, budget) = (lineups(), Duration::from_millis(200));
+        let search = Search { lineups: &lineups, budget, caution: Caution::Calm, interrupt: &quiet() };
+        let mut packing = Packing(Fake::new(|_| 1e-3));
+        let findings = search.run_by(&mut |packing: &Packing| packing.0.elapsed, &mut packing, &mut ());
+        assert!(findings.complete);
+        assert!(packing.0.elapsed < Duration::from_millis(206), "{:?}", packing.0.elapsed);
+        let rounds =
+            cases().map(|case| findings.samples.iter().find(|sample| sample.case == case).unwrap().times.len());
+        assert!(rounds.iter().all(|&rounds| rounds >= 6), "{rounds:?}");
     }
 
     #[test]

@@ -77,11 +77,6 @@ impl Ternary {
         Ok(Ternary { weights, scales, block, choice })
     }
 
-    /// Computes with other kernels from now on; they must read the layout that the weights are packed in, or refuse.
-    pub fn choose(&mut self, choice: Choice) {
-        self.choice = choice;
-    }
-
     /// Output rows.
     pub fn n(&self) -> usize {
         self.weights.n()

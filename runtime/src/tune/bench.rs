@@ -10,9 +10,10 @@ use tritune_tuning::case::Case;
 use tritune_tuning::machine::Machine;
 use tritune_tuning::search::{Excluded, Measure};
 
+use super::copies::Copies;
 use crate::kernels::self_check::{self, Fault};
 use crate::kernels::{Choice, PackError, Runnable, reference};
-use crate::linear::{Activations, Linear, LinearError, Ternary, project};
+use crate::linear::{Activations, LinearError, project};
 use crate::quant::trits::{Scales, Trits};
 use crate::threads::Pool;
 
@@ -66,8 +67,8 @@ struct Work {
     y: Vec<f32>,
     /// What the reference computes, all rows: for the first [`COMPARED`] tokens, and last of all for the last token.
     expected: Vec<(usize, Vec<i32>)>,
-    /// Matrices to go through, for each layout; and the one to begin the next pass with.
-    pools: HashMap<Layout, (Vec<Linear>, usize)>,
+    /// Matrices to go through, for each layout.
+    pools: HashMap<Layout, Copies>,
 }
 
 /// Why a candidate is out.
@@ -139,14 +140,11 @@ impl<'a> Bench<'a> {
         let work = self.work.insert(work);
         let layout = choice.layout();
         if !work.pools.contains_key(&layout) {
-            let first = Ternary::with(&work.trits, choice.clone())?;
             let pool_bytes = match case.op {
                 Op::Gemv => self.pool_bytes,
                 Op::Gemm => self.pool_bytes.min(gemm_pool()),
             };
-            let copies = pool_bytes.div_ceil(first.bytes()) + 1;
-            let matrices = (0..copies).map(|_| Linear::Ternary(first.clone())).collect();
-            work.pools.insert(layout, (matrices, 0));
+            work.pools.insert(layout, Copies::new(&work.trits, layout, pool_bytes, pool)?);
         }
         Ok(())
     }
@@ -163,22 +161,21 @@ impl<'a> Bench<'a> {
     /// compared with the reference.
     pub(super) fn time_choice(&mut self, choice: &Choice, case: &Case, bytes: usize) -> Result<f64, BenchError> {
         let (Some(pool), Some(work)) = (&self.threads, &mut self.work) else { return Err(BenchError::Unprepared) };
-        let Some((matrices, next)) = work.pools.get_mut(&choice.layout()) else { return Err(BenchError::Unprepared) };
+        let Some(copies) = work.pools.get_mut(&choice.layout()) else { return Err(BenchError::Unprepared) };
         if work.case != *case {
             return Err(BenchError::Unprepared);
         }
         let count = bytes.div_ceil(case.shape.weights() / 4).max(1);
-        choose(matrices, choice);
+        let matrices = copies.turn(count, choice)?;
         // What is not written is not right by an earlier kernel's work.
         work.y.fill(f32::NAN);
         // Threads are awake in a model: they come from another layer.
         pool.run(|_| ());
         let start = Instant::now();
-        for _ in 0..count {
+        for matrix in &matrices {
             // A model tabulates once for each matrix, or two or three that share their input.
             work.x.renew();
-            project(pool, &mut work.x, [(&matrices[*next % matrices.len()], &mut work.y)])?;
-            *next += 1;
+            project(pool, &mut work.x, [(matrix, &mut work.y)])?;
         }
         let seconds = start.elapsed().as_secs_f64() / count as f64;
         work.compare([0, work.expected.len() - 1])?;
@@ -262,15 +259,6 @@ impl Measure for Bench<'_> {
     }
 }
 
-/// Lets matrices be computed by kernels in whose layout they are packed.
-fn choose(matrices: &mut [Linear], choice: &Choice) {
-    for matrix in matrices {
-        if let Linear::Ternary(ternary) = matrix {
-            ternary.choose(choice.clone());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering;
@@ -300,32 +288,30 @@ mod tests {
             bench.pack(kernel.id().into(), &case).expect("packed");
         }
         // The products of each step are those with the matrices from the one place to the other.
-        let mut read: Vec<usize> = Vec::new();
-        let place = |bench: &Bench| bench.work.as_ref().map(|work| (work.pools[&layout(first)].1, work.pools.len()));
+        let copies = |bench: &Bench| {
+            let pools = &bench.work.as_ref().expect("packed").pools;
+            assert_eq!(pools.len(), 1);
+            (pools[&layout(first)].next, pools[&layout(first)].count())
+        };
+        let (mut read, stride): (Vec<usize>, usize) = (Vec::new(), layout(first).bytes(case.shape.n, case.shape.k));
         for round in 0..6 {
             for kernel in &alike {
-                let before = place(&bench).expect("packed").0;
+                let (before, count) = copies(&bench);
                 if round == 0 {
                     bench.check(kernel.id().into(), &case).expect("right");
                 } else {
                     bench.time(kernel.id().into(), &case).expect("right");
                 }
-                let (after, pools) = place(&bench).expect("packed");
-                assert!(after > before && pools == 1);
-                read.extend(before..after);
+                let (after, _) = copies(&bench);
+                assert!(after != before);
+                read.extend((before..after + if after < before { count } else { 0 }).map(|place| place % count));
             }
         }
-        let work = bench.work.as_ref().expect("packed");
-        let matrices = &work.pools[&layout(first)].0;
-        let bytes = |matrix: &Linear| match matrix {
-            Linear::Ternary(ternary) => ternary.bytes(),
-            _ => panic!("a matrix that was not packed"),
-        };
         let mut seen: HashMap<usize, usize> = HashMap::new();
         let mut met_again = 0;
         for (time, place) in read.iter().enumerate() {
-            if let Some(before) = seen.insert(place % matrices.len(), time) {
-                let between: usize = read[before + 1..time].iter().map(|i| bytes(&matrices[i % matrices.len()])).sum();
+            if let Some(before) = seen.insert(*place, time) {
+                let between = (time - before - 1) * stride;
                 assert!(between >= POOL, "{between} bytes later");
                 met_again += 1;
             }

@@ -5,6 +5,7 @@
 
 mod bandwidth;
 mod bench;
+mod copies;
 mod crossover;
 pub mod job;
 mod plan;
