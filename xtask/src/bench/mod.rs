@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: kernels, and whole models beside peers and beside what memory allows.
 
+mod ablation;
 mod case;
 mod contender;
 mod energy;
@@ -20,6 +21,7 @@ use tritune_tuning::machine::Machine;
 use tritune_tuning::results::Results;
 
 use crate::{cargo, compare};
+use ablation::Ablated;
 use case::Case;
 use contender::{Contender, contenders};
 use energy::Energy;
@@ -62,6 +64,9 @@ pub(crate) struct Bench {
     /// Tokens that are in the context before a test, separated by commas; computing them takes its time in every round
     #[arg(short, long = "depth", value_name = "N", value_delimiter = ',', default_value = "0")]
     depths: Vec<usize>,
+    /// Measure no options of tritune beside each other: packed weights, the head, long contexts, threads, lookup
+    #[arg(long)]
+    no_ablations: bool,
     /// Shorter tests and fewer rounds: to see that it works
     #[arg(long)]
     quick: bool,
@@ -158,7 +163,10 @@ impl Bench {
                     report.versions.push((program.name.clone(), version(program, row)));
                 }
             }
-            let section = section(&subject, &contenders, cells, &rows, notes);
+            let mut section = section(&subject, &contenders, cells, &rows, notes);
+            if !self.no_ablations && !subject.stands_in_for(&subjects) {
+                section.ablated = self.ablate(&subject, &tritune, report.rounds)?;
+            }
             println!("{}", section.markdown(report.energy));
             report.sections.push(section);
         }
@@ -166,6 +174,21 @@ impl Bench {
             println!("energy: not readable here");
         }
         Ok(report)
+    }
+}
+
+impl Bench {
+    /// What options do, on as many threads as the tests have at most.
+    fn ablate(&self, subject: &Subject, tritune: &Path, rounds: u32) -> Result<Vec<Ablated>> {
+        let folder = cargo::root().join("target/bench");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let threads = self.cases().iter().map(|case| case.threads).max().unwrap_or(1);
+        let pack = folder.join(format!("{}.tritune", subject.name));
+        let ablations = ablation::ablations(subject, threads, &pack, subject.answers(tritune), self.quick);
+        let ablated = ablations.iter().map(|ablation| ablation.measure(tritune, &subject.path, rounds)).collect();
+        // Where nothing was packed, none is there.
+        let _ = fs::remove_file(&pack);
+        ablated
     }
 }
 
@@ -188,6 +211,7 @@ fn section(
         notes,
         programs: contenders.iter().map(name).collect(),
         cells,
+        ablated: Vec::new(),
     }
 }
 

@@ -76,24 +76,37 @@ pub(super) struct Program {
     path: PathBuf,
     /// What comes before the arguments of a llama-bench.
     first: Vec<OsString>,
-    /// Whether it says what memory allows.
+    /// What comes behind them.
+    last: Vec<OsString>,
+    /// Whether it takes the model as a word of its own.
     ours: bool,
 }
 
 impl Program {
     /// Our own, from where it was built.
     pub(super) fn tritune(path: &Path) -> Program {
-        Program { name: OURS.into(), path: path.into(), first: vec!["bench".into()], ours: true }
+        Program {
+            name: OURS.into(),
+            path: path.into(),
+            first: vec!["bench".into()],
+            last: vec!["--stream".into()],
+            ours: true,
+        }
+    }
+
+    /// The same with these options, and no more than they ask for.
+    pub(super) fn with(self, options: &[String]) -> Program {
+        Program { last: options.iter().map(OsString::from).collect(), ..self }
     }
 
     /// A llama-bench.
     pub(super) fn llama_bench(name: &str, path: &Path) -> Program {
-        Program { name: name.into(), path: path.into(), first: vec![], ours: false }
+        Program { name: name.into(), path: path.into(), first: vec![], last: vec![], ours: false }
     }
 
     /// The script that measures llama-cpp-python.
     pub(super) fn python(python: PathBuf, script: PathBuf) -> Program {
-        Program { name: PYTHON.into(), path: python, first: vec![script.into()], ours: false }
+        Program { name: PYTHON.into(), path: python, first: vec![script.into()], last: vec![], ours: false }
     }
 
     /// Runs one test once.
@@ -143,9 +156,7 @@ impl Program {
         flag("-t", case.threads.to_string());
         flag("-r", "1".into());
         flag("-o", "json".into());
-        if self.ours {
-            words.push("--stream".into());
-        }
+        words.extend(self.last.iter().cloned());
         words
     }
 

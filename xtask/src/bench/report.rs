@@ -5,6 +5,7 @@ use tritune_tuning::plot::{self, Bar, ModelSpeeds, PlotError, Speeds, TestSpeeds
 use tritune_tuning::report::{self, speed};
 use tritune_tuning::text::{code, counted, markdown};
 
+use super::ablation::{self, Ablated};
 use super::case::Task;
 use super::rounds::{Cell, Samples};
 use super::row::Limits;
@@ -44,6 +45,8 @@ pub(super) struct Section {
     /// The programs, in the order of each cell's samples; the first is tritune.
     pub(super) programs: Vec<String>,
     pub(super) cells: Vec<Cell>,
+    /// What options of tritune do.
+    pub(super) ablated: Vec<Ablated>,
 }
 
 const COLUMNS: [(&str, bool); 10] = [
@@ -73,7 +76,8 @@ impl Report {
              what slows the machine for a while slows all; *tritune ÷ it* is the median of the ratios within rounds, with the \
              least and the most. *Read* is how fast the machine reads memory, measured by tritune's process right after its \
              test; *roofline* is that on the threads of the test over the bytes that a token reads, in tokens/s; *reached* is \
-             the share of it within rounds, which prefetching may bring above 100 %. A prompt's tokens share what is read, and have no such roofline.\n",
+             the share of it within rounds, which prefetching may bring above 100 %. A prompt's tokens share what is read, and have no such roofline. A second table compares tritune with itself, \
+             in turns as well: *times as fast* is how the right side compares with the left.\n",
             counted(self.rounds as usize, "round")
         );
         if !self.energy {
@@ -142,6 +146,10 @@ impl Section {
         }
         for line in told {
             text += &format!("- {}\n", markdown(&line, LONGEST));
+        }
+        if !self.ablated.is_empty() {
+            let rows: Vec<Vec<String>> = self.ablated.iter().map(Ablated::row).collect();
+            text += &format!("\n{}", report::markdown(&ablation::COLUMNS, &rows));
         }
         text
     }
@@ -312,6 +320,11 @@ mod tests {
                 notes: vec!["llama.cpp does not read this file.".into()],
                 programs: vec!["tritune".into(), "llama.cpp".into()],
                 cells,
+                ablated: vec![Ablated {
+                    names: ["tg32 -t 2", "tg32 -t 4"].map(String::from),
+                    speeds: [vec![10.0, 11.0, 12.0], vec![9.0, 11.0, 6.0]],
+                    starts: false,
+                }],
             }],
         }
     }
@@ -337,6 +350,7 @@ mod tests {
             "- memory: 1.70 GB of 1.20 GB expected (1.42)",
             "- Keys and values are stored as f16 by tritune, as f16 by llama.cpp.",
             "- llama.cpp does not read this file.",
+            "| `tg32 -t 2` | 11.0 | `tg32 -t 4` | 9.00 | 0.90 (0.50 to 1.00) |",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");
         }

@@ -70,6 +70,23 @@ impl Subject {
         Some((Subject::generated(name), how))
     }
 
+    /// Whether it is a stand-in for one of these.
+    pub(super) fn stands_in_for(&self, others: &[Subject]) -> bool {
+        others.iter().any(|other| other.stand_in().is_some_and(|(stand_in, _)| stand_in == *self))
+    }
+
+    /// Options of whoever reads it as a text: random weights read as badly in either layout, and do not say which is theirs.
+    pub(super) fn read_as(&self) -> &'static [&'static str] {
+        if self.generated { &["--i2s-layout", "x86"] } else { &[] }
+    }
+
+    /// Whether it answers what it is told: it has a chat template, and was trained.
+    pub(super) fn answers(&self, tritune: &Path) -> bool {
+        let mut chat = Command::new(tritune);
+        chat.arg("chat").arg(&self.path).args(["-p", "x", "--dry-run"]).stdin(Stdio::null());
+        !self.generated && chat.output().is_ok_and(|output| output.status.success())
+    }
+
     /// Writes the file where it is a shape's and is not there.
     pub(super) fn prepare(&self) -> Result<()> {
         if !self.generated || self.path.is_file() {

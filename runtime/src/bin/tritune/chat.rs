@@ -99,7 +99,7 @@ impl Chat {
         if self.prompt.as_ref().is_some_and(String::is_empty) {
             bail!("the prompt is empty; give a text with -p, or none to be asked");
         }
-        let model = self.engine.load_with(&file, self.threads.count(), Some(&talk.tokenizer))?;
+        let model = self.engine.load_with(&file, self.threads.count(), &talk.tokenizer)?;
         let context = self.context.unwrap_or_else(|| ROOM.min(model.config().context));
         warn_beyond(&model, context);
         let options = SessionOptions { kv: self.kv, context: self.context };

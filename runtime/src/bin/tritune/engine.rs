@@ -109,6 +109,13 @@ pub(crate) struct Engine {
     head: Head,
 }
 
+/// What is asked of a model that was loaded.
+enum Probe<'t> {
+    /// Whether it makes sense; by the file's tokenizer, where there is one already.
+    Sense(Option<&'t Tokenizer>),
+    Nothing,
+}
+
 /// How the head is computed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Head {
@@ -128,11 +135,20 @@ impl From<Head> for HeadMode {
 impl Engine {
     /// Makes the model ready to run on `threads` threads, all cores where 0; progress and time go to stderr.
     pub(crate) fn load(&self, file: &File, threads: usize) -> Result<Model> {
-        self.load_with(file, threads, None)
+        self.load_and(file, threads, Probe::Sense(None))
     }
 
     /// The same, for who has made the file's tokenizer, which the load may need, too.
-    pub(crate) fn load_with(&self, file: &File, threads: usize, tokenizer: Option<&Tokenizer>) -> Result<Model> {
+    pub(crate) fn load_with(&self, file: &File, threads: usize, tokenizer: &Tokenizer) -> Result<Model> {
+        self.load_and(file, threads, Probe::Sense(Some(tokenizer)))
+    }
+
+    /// The same, for who measures time and memory alone, which do not depend on what the model says.
+    pub(crate) fn load_to_measure(&self, file: &File, threads: usize) -> Result<Model> {
+        self.load_and(file, threads, Probe::Nothing)
+    }
+
+    fn load_and(&self, file: &File, threads: usize, probe: Probe<'_>) -> Result<Model> {
         if self.device == Device::Gpu {
             bail!("this build has no GPU support; run with --device cpu");
         }
@@ -159,15 +175,15 @@ impl Engine {
         bar.finish_and_clear();
         tell_time(file, &model, start.elapsed(), pack.as_ref());
         tell_choices(&model);
-        let read = probe::mark(file);
-        let is_probed = |pack: &Pack| read.as_ref().is_some_and(|read| pack.holds(read));
-        let warning = match pack.as_ref().is_some_and(is_probed) {
-            true => None,
-            false => probe::layout(file, &model, &selection, tokenizer),
+        let mark = probe::mark(file).filter(|_| !matches!(probe, Probe::Nothing));
+        let is_probed = pack.as_ref().zip(mark.as_ref()).is_some_and(|(pack, mark)| pack.holds(mark));
+        let warning = match probe {
+            Probe::Sense(tokenizer) if !is_probed => probe::layout(file, &model, &selection, tokenizer),
+            _ => None,
         };
         if let Some(pack) = &pack {
             let mut sections = model.weights().sections().to_vec();
-            sections.extend(read.filter(|_| warning.is_none()));
+            sections.extend(mark.filter(|_| warning.is_none()));
             keep(pack, &sections);
         }
         if let Some(warning) = warning {

@@ -84,7 +84,7 @@ impl Perplexity {
         }
         let mut tokens = tokenizer.encode(&text, Special::Plain)?;
         tokens.splice(0..0, begins);
-        let model = self.engine.load_with(&file, self.threads.count(), Some(&tokenizer))?;
+        let model = self.engine.load_with(&file, self.threads.count(), &tokenizer)?;
         let window = self.context.unwrap_or(WINDOW.min(model.config().context));
         if window < 4 {
             bail!("a window of {window} tokens leaves nothing to score; ask for at least 4 with -c");

@@ -48,7 +48,7 @@ impl Run {
             bail!("the prompt is empty; give a text with -p");
         }
         let prompt = tokenizer.encode(&self.prompt, Special::Parse)?;
-        let model = self.engine.load_with(&file, self.threads.count(), Some(&tokenizer))?;
+        let model = self.engine.load_with(&file, self.threads.count(), &tokenizer)?;
         let whole = self.context.unwrap_or(model.config().context);
         let context = prompt.len().saturating_add(self.tokens).min(whole);
         warn_beyond(&model, context);

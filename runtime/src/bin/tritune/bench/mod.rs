@@ -108,7 +108,7 @@ impl Bench {
         let mut reads = self.stream.then(Reads::new);
         let mut rows = Vec::new();
         for threads in counts {
-            let model = self.engine.load(&file, threads)?;
+            let model = self.engine.load_to_measure(&file, threads)?;
             for &depth in &self.depths {
                 let context = depth.saturating_add(longest);
                 let options = SessionOptions { kv: self.kv, context: Some(context) };
