@@ -20,7 +20,7 @@
 //! stop.
 //!
 //! **At what cost.** The budget is wall-clock time and is split evenly over the cases to come; what a case leaves is
-//! for the others, and what it packs all of them pay for: weights serve every case of a shape. A case of c candidates whose passes take t seconds needs about 6 · c · t for a first judgement
+//! for the others, and what it packs all cases to come pay for, since weights serve every case of a shape. A case of c candidates whose passes take t seconds needs about 6 · c · t for a first judgement
 //! and seldom more than 20 · t for each close rival; checks and packing count too. The budget is looked at between
 //! passes: a search overruns it by one pass, check or packing at most.
 

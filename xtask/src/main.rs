@@ -6,6 +6,7 @@ mod cargo;
 mod compare;
 mod emit;
 mod explain;
+mod inspect;
 mod model;
 mod results;
 mod test;

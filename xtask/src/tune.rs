@@ -5,7 +5,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Error, Result, bail};
 use clap::Args;
-use serde::Deserialize;
 use tritune_codegen::{Isa, KernelId, Op};
 use tritune_tuning::cost::{self, Cost, Verdict};
 use tritune_tuning::fleet;
@@ -17,6 +16,7 @@ use tritune_tuning::results::refuse;
 use tritune_tuning::shapes::{DEMO, Model, ModelError, Shape};
 use tritune_tuning::space::{Effort, Space};
 
+use crate::inspect::Contents;
 use crate::{cargo, results};
 
 /// `cargo xtask tune`.
@@ -230,29 +230,11 @@ fn shapes_of(tritune: &Path, file: &Path) -> Result<Vec<Shape>> {
         bail!("cannot read the shapes of {}", file.display());
     }
     let contents: Contents = serde_json::from_slice(&output.stdout).context("what inspect printed")?;
-    let ternary = |tensor: &&Tensor| tensor.ternary;
-    let shape = |tensor: &Tensor| match tensor.shape[..] {
-        // A GGUF file names the fastest dimension first.
-        [k, n] => Some(Shape { n, k }),
-        _ => None,
-    };
-    let shapes: Vec<Shape> = contents.tensors.iter().filter(ternary).filter_map(shape).collect();
+    let shapes = contents.shapes();
     if shapes.is_empty() {
         bail!("{} has no ternary matrix: there is nothing to tune for it", file.display());
     }
     Ok(shapes)
-}
-
-/// Of what `tritune inspect --json` prints: the tensors.
-#[derive(Deserialize)]
-struct Contents {
-    tensors: Vec<Tensor>,
-}
-
-#[derive(Deserialize)]
-struct Tensor {
-    shape: Vec<usize>,
-    ternary: bool,
 }
 
 /// The space, kernel by kernel, and its size.

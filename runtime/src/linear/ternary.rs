@@ -92,6 +92,12 @@ impl Ternary {
         &self.choice
     }
 
+    /// The packed weights.
+    #[cfg(test)]
+    pub(crate) fn packed(&self) -> &Packed {
+        &self.weights
+    }
+
     /// Bytes of packed weights and scales.
     pub fn bytes(&self) -> usize {
         let scales = match &self.scales {

@@ -165,7 +165,9 @@ impl Bench {
             }
             let mut section = section(&subject, &contenders, cells, &rows, notes);
             if !self.no_ablations && !subject.stands_in_for(&subjects) {
-                section.ablated = self.ablate(&subject, &tritune, report.rounds)?;
+                let (ablated, failed) = self.ablate(&subject, &tritune, report.rounds)?;
+                section.ablated = ablated;
+                section.notes.extend(failed);
             }
             println!("{}", section.markdown(report.energy));
             report.sections.push(section);
@@ -178,17 +180,23 @@ impl Bench {
 }
 
 impl Bench {
-    /// What options do, on as many threads as the tests have at most.
-    fn ablate(&self, subject: &Subject, tritune: &Path, rounds: u32) -> Result<Vec<Ablated>> {
+    /// What options do, on as many threads as the tests have at most; and what of it could not be measured.
+    fn ablate(&self, subject: &Subject, tritune: &Path, rounds: u32) -> Result<(Vec<Ablated>, Vec<String>)> {
         let folder = cargo::root().join("target/bench");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let folder = tempfile::tempdir_in(&folder).with_context(|| format!("cannot write to {}", folder.display()))?;
         let threads = self.cases().iter().map(|case| case.threads).max().unwrap_or(1);
-        let pack = folder.join(format!("{}.tritune", subject.name));
-        let ablations = ablation::ablations(subject, threads, &pack, subject.answers(tritune), self.quick);
-        let ablated = ablations.iter().map(|ablation| ablation.measure(tritune, &subject.path, rounds)).collect();
-        // Where nothing was packed, none is there.
-        let _ = fs::remove_file(&pack);
-        ablated
+        let parts = subject.parts(tritune)?;
+        let (mut ablated, mut failed) = (Vec::new(), Vec::new());
+        for ablation in ablation::ablations(subject, parts, threads, &folder.path().join("packed"), self.quick) {
+            match ablation.measure(tritune, &subject.path, rounds) {
+                Ok(measured) => ablated.push(measured),
+                // The hours before it are not lost for it.
+                Err(error) => failed.push(format!("not measured: {error:#}")),
+            }
+        }
+        failed.iter().for_each(|failed| eprintln!("{failed}"));
+        Ok((ablated, failed))
     }
 }
 

@@ -69,6 +69,11 @@ impl Peer {
     }
 }
 
+/// The last line of what a program said before it failed.
+pub(super) fn last_line(said: &str) -> &str {
+    said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it did not say why")
+}
+
 /// A program that can be run.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
@@ -134,9 +139,7 @@ impl Program {
         let output = command.output().with_context(cannot)?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
-            let last = last.unwrap_or("it did not say why");
-            return Ok(Err(anyhow!("{}: it ended with {}: {last}", what(), output.status)));
+            return Ok(Err(anyhow!("{}: it ended with {}: {}", what(), output.status, last_line(&said))));
         }
         Row::parse(&output.stdout, case).map(Ok).with_context(what)
     }

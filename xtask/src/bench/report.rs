@@ -77,7 +77,8 @@ impl Report {
              least and the most. *Read* is how fast the machine reads memory, measured by tritune's process right after its \
              test; *roofline* is that on the threads of the test over the bytes that a token reads, in tokens/s; *reached* is \
              the share of it within rounds, which prefetching may bring above 100 %. A prompt's tokens share what is read, and have no such roofline. A second table compares tritune with itself, \
-             in turns as well: *times as fast* is how the right side compares with the left.\n",
+             in turns as well, where the one that is first in one round is second in the next: *times as fast* is the right \
+             side over the left, in the first row of the same with itself. Command lines are below it.\n",
             counted(self.rounds as usize, "round")
         );
         if !self.energy {
@@ -149,7 +150,10 @@ impl Section {
         }
         if !self.ablated.is_empty() {
             let rows: Vec<Vec<String>> = self.ablated.iter().map(Ablated::row).collect();
-            text += &format!("\n{}", report::markdown(&ablation::COLUMNS, &rows));
+            text += &format!("\n{}\n", report::markdown(&ablation::COLUMNS, &rows));
+            for line in Ablated::list(&self.ablated).into_iter().chain(Ablated::prompts(&self.ablated)) {
+                text += &format!("- {line}\n");
+            }
         }
         text
     }
@@ -204,8 +208,7 @@ impl Section {
     /// What the process held at most.
     fn memory(&self) -> Option<String> {
         let of_ours = self.cells.iter().filter_map(|cell| cell.samples.first()).flat_map(|samples| &samples.limits);
-        let held = of_ours.filter_map(|limits| limits.memory_peak.zip(limits.memory_expected));
-        let (peak, expected) = held.max_by(|a, b| (a.0 as f64 / a.1 as f64).total_cmp(&(b.0 as f64 / b.1 as f64)))?;
+        let (peak, expected) = of_ours.filter_map(|limits| limits.memory_peak.zip(limits.memory_expected)).max()?;
         let ratio = peak as f64 / expected as f64;
         Some(format!("memory: {} of {} expected ({ratio:.2})", amount(peak), amount(expected)))
     }
@@ -322,6 +325,7 @@ mod tests {
                 cells,
                 ablated: vec![Ablated {
                     names: ["tg32 -t 2", "tg32 -t 4"].map(String::from),
+                    commands: ["tritune bench MODEL -t 2", "tritune bench MODEL -t 4"].map(String::from),
                     speeds: [vec![10.0, 11.0, 12.0], vec![9.0, 11.0, 6.0]],
                     starts: false,
                 }],
@@ -350,13 +354,17 @@ mod tests {
             "- memory: 1.70 GB of 1.20 GB expected (1.42)",
             "- Keys and values are stored as f16 by tritune, as f16 by llama.cpp.",
             "- llama.cpp does not read this file.",
-            "| `tg32 -t 2` | 11.0 | `tg32 -t 4` | 9.00 | 0.90 (0.50 to 1.00) |",
+            "| tg32 -t 2 | 11.0 (10.0 to 12.0) | tg32 -t 4 | 9.00 (6.00 to 11.0) | 0.90 (0.50 to 1.00) |",
+            "- `tritune bench MODEL -t 4`",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");
         }
         assert_eq!(page.matches("a token reads 1.19 GB").count(), 1, "on any number of threads");
         let tables = page.lines().filter(|line| line.starts_with("| tg") || line.starts_with("| pp"));
-        assert!(tables.clone().count() == 6 && tables.clone().all(|line| line.matches('|').count() == 11), "{page}");
+        assert!(
+            tables.clone().count() == 7 && tables.clone().all(|line| [6, 11].contains(&line.matches('|').count())),
+            "{page}"
+        );
         assert!(page.contains("Medians of 3 rounds.") && !page.contains("not readable"));
     }
 

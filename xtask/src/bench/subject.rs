@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use super::ablation::Parts;
+use crate::inspect::Contents;
 use crate::model::SHAPES;
 use crate::{cargo, model, tune};
 
@@ -80,11 +82,19 @@ impl Subject {
         if self.generated { &["--i2s-layout", "x86"] } else { &[] }
     }
 
-    /// Whether it answers what it is told: it has a chat template, and was trained.
-    pub(super) fn answers(&self, tritune: &Path) -> bool {
-        let mut chat = Command::new(tritune);
-        chat.arg("chat").arg(&self.path).args(["-p", "x", "--dry-run"]).stdin(Stdio::null());
-        !self.generated && chat.output().is_ok_and(|output| output.status.success())
+    /// What of it options can change, as `tritune inspect` tells it.
+    pub(super) fn parts(&self, tritune: &Path) -> Result<Parts> {
+        let run = |verb: &str, options: &[&str]| {
+            let mut command = Command::new(tritune);
+            command.arg(verb).arg(&self.path).args(options).stdin(Stdio::null());
+            command.output().with_context(|| format!("cannot start {}", tritune.display()))
+        };
+        let inspected = run("inspect", &["--json"])?;
+        let contents: Contents = serde_json::from_slice(&inspected.stdout)
+            .with_context(|| format!("what inspect printed of {}", self.path.display()))?;
+        // A chat template, and a training: random weights answer nothing.
+        let answers = !self.generated && run("chat", &["-p", "x", "--dry-run"])?.status.success();
+        Ok(Parts { ternary: contents.has_ternary(), copied_head: contents.has_float_head(), answers })
     }
 
     /// Writes the file where it is a shape's and is not there.

@@ -175,11 +175,15 @@ impl Engine {
         bar.finish_and_clear();
         tell_time(file, &model, start.elapsed(), pack.as_ref());
         tell_choices(&model);
-        let mark = probe::mark(file).filter(|_| !matches!(probe, Probe::Nothing));
+        let mut mark = probe::mark(file);
         let is_probed = pack.as_ref().zip(mark.as_ref()).is_some_and(|(pack, mark)| pack.holds(mark));
         let warning = match probe {
-            Probe::Sense(tokenizer) if !is_probed => probe::layout(file, &model, &selection, tokenizer),
-            _ => None,
+            _ if is_probed => None,
+            Probe::Sense(tokenizer) => probe::layout(file, &model, &selection, tokenizer),
+            Probe::Nothing => {
+                mark = None;
+                None
+            }
         };
         if let Some(pack) = &pack {
             let mut sections = model.weights().sections().to_vec();
