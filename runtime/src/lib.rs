@@ -5,6 +5,7 @@ pub mod chat;
 #[cfg(feature = "convert")]
 pub mod convert;
 pub mod decision;
+pub mod device;
 pub mod gguf;
 pub mod kernels;
 mod lanes;
@@ -16,6 +17,7 @@ mod prefetch;
 pub mod quant;
 mod region;
 pub mod sample;
+pub mod tensor;
 pub mod threads;
 pub mod tokenizer;
 pub mod tune;
