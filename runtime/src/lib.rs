@@ -9,6 +9,7 @@ pub mod device;
 pub mod gguf;
 pub mod kernels;
 mod lanes;
+pub mod layer;
 pub mod linear;
 pub mod lookup;
 pub mod model;
