@@ -11,7 +11,7 @@
 //!
 //! Runs of zeros and sparse forms are not among them, for they are larger. Of normal weights b1.58 makes 31 % zeros, so that
 //! a trit carries 1.58 bits, and runs are short: run lengths take 1.69 bits a weight at best, as a bit that says where weights
-//! are with signs for these does; distances and signs take 3.4, the best code of single trits 1.65. A code of variable length
+//! are with signs for these does; distances and signs take 3.45, the best code of single trits 1.66. A code of variable length
 //! for many trits together could come below base 3, by a hundredth; it could not be decoded by all lanes of a vector at once. (A
 //! test of `quant/quantized.rs` computes these figures.)
 
