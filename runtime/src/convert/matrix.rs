@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use super::Error;
 use super::checkpoint::Stored;
 use crate::gguf::Kind;
-use crate::quant::{self, Scales, Trits};
+use crate::quant::{self, LEAST_SCALE, QuantConfig, Scales, Trits, code};
 
 /// How `weight_scale` is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +44,6 @@ pub(super) struct Matrix {
 
 /// Elements decoded at a time.
 const CHUNK: usize = 1 << 16;
-
-/// The smallest mean that weights are divided by (WeightQuant of transformers).
-const LEAST_MEAN: f32 = 1e-5;
 
 /// What was changed on the way into a type.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -145,17 +142,17 @@ impl Matrix {
             Method::Exact(scales) => {
                 for row in 0..n {
                     self.stored.read(self.source(row) * k, &mut line)?;
-                    codes.extend(line.iter().map(|&weight| code(weight)));
+                    codes.extend(line.iter().map(|&weight| code(weight, 0.0)));
                 }
                 self.in_order(scales)
             }
             Method::Absmean => {
-                let mean = (self.mean()? as f32).max(LEAST_MEAN);
+                let mean = (self.mean()? as f32).max(LEAST_SCALE);
                 // As the published code has it: weights times the reciprocal, rounded half to even, over that.
                 let reciprocal = 1.0 / mean;
                 for row in 0..n {
                     self.stored.read(self.source(row) * k, &mut line)?;
-                    codes.extend(line.iter().map(|weight| code((weight * reciprocal).round_ties_even())));
+                    codes.extend(line.iter().map(|weight| code(weight * reciprocal, QuantConfig::NEAREST)));
                 }
                 Scales::Tensor(1.0 / reciprocal)
             }
@@ -290,11 +287,6 @@ fn scale_at(scales: &Scales, row: usize, at: usize) -> f32 {
         Scales::Row(scales) => scales[row],
         Scales::Block { size, scales } => scales[at / size],
     }
-}
-
-/// The code of a weight's sign.
-fn code(weight: f32) -> u8 {
-    if weight > 0.0 { 2 } else { u8::from(weight == 0.0) }
 }
 
 /// Bytes of an element of a plain float type.

@@ -8,6 +8,7 @@ use super::aligned::Aligned;
 use super::panel::{self, Cut, padded};
 use super::tile;
 use crate::lanes::LANES;
+use crate::quant::quantize_row;
 use crate::threads::{Parts, Pool};
 
 /// Rows begin a cache line, an odd number of lines apart: rows of a power of two would fall into the same cache sets.
@@ -19,9 +20,6 @@ const SPARE: usize = MAX_MR as usize - 1;
 
 /// From this number of tokens on, quantising is worth a fork.
 const FORK_TOKENS: usize = 8;
-
-/// A largest magnitude below which a row counts as silent, as in BitNet b1.58's published code.
-const SMALLEST: f32 = 1e-5;
 
 /// m rows of k activations, in f32 and, where a matrix asks for it, in panels or in int8.
 ///
@@ -157,7 +155,7 @@ impl Activations {
     }
 
     /// Int8 rows from `token` on: at least 64, each `stride` values apart.
-    pub(super) fn quantized(&self, token: usize) -> &[i8] {
+    pub(crate) fn quantized(&self, token: usize) -> &[i8] {
         &self.quantized[token * self.stride..]
     }
 
@@ -167,7 +165,7 @@ impl Activations {
     }
 
     /// What one quantisation step of a token is worth: 1 / s.
-    pub(super) fn step(&self, token: usize) -> f64 {
+    pub(crate) fn step(&self, token: usize) -> f64 {
         self.steps[token]
     }
 
@@ -183,33 +181,6 @@ impl Activations {
 pub struct NotFinite {
     /// The row.
     pub token: usize,
-}
-
-/// Quantises a row and returns 1 / s; `None` where it is not finite.
-#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn quantize_row(row: &[f32], quantized: &mut [i8]) -> Option<f64> {
-    let mut largest = [0f32; 16];
-    let mut nothing = [0f32; 16];
-    let (chunks, rest) = row.as_chunks::<16>();
-    for chunk in chunks {
-        for i in 0..16 {
-            largest[i] = if chunk[i].abs() > largest[i] { chunk[i].abs() } else { largest[i] };
-            // 0 · x is 0 for what is finite, and NaN else.
-            nothing[i] += 0.0 * chunk[i];
-        }
-    }
-    let largest = largest.into_iter().chain(rest.iter().map(|x| x.abs())).fold(SMALLEST, f32::max);
-    let nothing: f32 = nothing.into_iter().chain(rest.iter().map(|x| 0.0 * x)).sum();
-    if nothing != 0.0 {
-        return None;
-    }
-    // In f64: an f32 scale and product would take values near n + ½ to the wrong side some ten times as often.
-    let scale = 127.0 / f64::from(largest);
-    for (quantized, &x) in quantized.iter_mut().zip(row) {
-        // Adding 1.5 · 2⁵² rounds to the nearest integer, ties to even, and leaves it in the low bits.
-        *quantized = (f64::from(x) * scale + 6_755_399_441_055_744.0).to_bits() as i8;
-    }
-    Some(f64::from(largest) / 127.0)
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]

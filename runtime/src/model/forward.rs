@@ -357,7 +357,7 @@ pub(super) fn finite(finite: bool, place: impl FnOnce() -> String) -> Result<(),
 
 /// Runs `row(i, rows[i])` for every row of `rows`, spread over the pool where there are several. Returns whether every
 /// call did.
-pub(super) fn each_row(
+pub(crate) fn each_row(
     pool: &Pool,
     rows: &mut [f32],
     width: usize,
@@ -422,7 +422,7 @@ fn project_normed<const N: usize>(
 }
 
 /// One fork-join for matrices that read the same rows; then, for those that have them, scale and bias.
-pub(super) fn project<const N: usize>(
+pub(crate) fn project<const N: usize>(
     pool: &Pool,
     x: &mut Activations,
     mut outputs: [(&Projection, &mut [f32]); N],

@@ -64,17 +64,22 @@ impl Ready<'_> {
         self.stack(name)?.pop().ok_or_else(|| self.loader.missing(name))
     }
 
+    /// A matrix by its tensor's name, with the factor and the addend that are named after `stem`.
+    fn named(&mut self, name: &str, stem: &str) -> Result<Projection, WeightsError> {
+        Ok(Projection {
+            linear: self.matrix(name)?,
+            norm: None,
+            scale: self.loader.opt_vector(&format!("{stem}.scale"))?.map(|scale| scale[0]),
+            bias: self.loader.opt_vector(&format!("{stem}.bias"))?,
+        })
+    }
+
     /// A matrix of a layer with all that the file has for it.
     fn projection(&mut self, config: &Config, layer: usize, matrix: &str) -> Result<Projection, WeightsError> {
-        let name = |what: &str| format!("blk.{layer}.{matrix}.{what}");
+        let stem = format!("blk.{layer}.{matrix}");
         let norm = config.input_norms.iter().find(|(of, _)| *of == matrix);
         let norm = norm.map(|(_, norm)| self.loader.vector(&format!("blk.{layer}.{norm}.weight")));
-        Ok(Projection {
-            linear: self.matrix(&name("weight"))?,
-            norm: norm.transpose()?,
-            scale: self.loader.opt_vector(&name("scale"))?.map(|scale| scale[0]),
-            bias: self.loader.opt_vector(&name("bias"))?,
-        })
+        Ok(Projection { norm: norm.transpose()?, ..self.named(&format!("{stem}.weight"), &stem)? })
     }
 
     fn feed_forward(&mut self, config: &Config, layer: usize) -> Result<FeedForward, WeightsError> {
@@ -169,6 +174,12 @@ impl<'a> Loader<'a> {
         // What was read is there in another form; what is not will be read when it is wanted.
         self.file.release();
         Ok(Weights { sections, report, ..weights })
+    }
+
+    /// One matrix, with the factor and the addend that are named after `stem`; the file has been compared with its place.
+    pub(super) fn projection(&self, place: &Place, stem: &str) -> Result<Projection, WeightsError> {
+        let (matrices, ..) = self.matrices(&[place])?;
+        Ready { loader: self, matrices }.named(&place.name, stem)
     }
 
     fn missing(&self, tensor: &str) -> WeightsError {

@@ -35,6 +35,33 @@ impl Projection {
     pub(super) fn plain(linear: Linear) -> Self {
         Projection { linear, norm: None, scale: None, bias: None }
     }
+
+    /// The matrix of `file` that is called `name`, with the factor and the addend that are named after it, made ready as
+    /// a model's are.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of a shape that does not fit, or cannot be used.
+    pub(crate) fn read(
+        file: &gguf::File,
+        name: &str,
+        selection: &Selection,
+        pool: &Pool,
+    ) -> Result<Self, WeightsError> {
+        let tensor = file.tensor(name)?;
+        let (k, n) = (tensor.k() as usize, tensor.n() as usize);
+        let stem = name.strip_suffix(".weight").unwrap_or(name);
+        let matrix = Place { name: name.into(), shape: vec![k, n], required: true, form: Form::Matrix };
+        let vector = |what: &str, length| Place {
+            name: format!("{stem}.{what}"),
+            shape: vec![length],
+            required: false,
+            form: Form::Vector,
+        };
+        for place in [&matrix, &vector("scale", 1), &vector("bias", n)] {
+            check_place(file, place)?;
+        }
+        Loader::new(file, selection, pool, LoadOptions::default(), &|_, _| ()).projection(&matrix, stem)
+    }
 }
 
 /// How much of the context a layer sees.
@@ -358,26 +385,29 @@ fn places(config: &Config) -> Vec<Place> {
     places
 }
 
+/// Compares a place with the tensor that the file has for it.
+fn check_place(file: &gguf::File, place: &Place) -> Result<(), WeightsError> {
+    let Place { name, shape, required, .. } = place;
+    let Some(tensor) = file.opt_tensor(name) else {
+        return if *required { file.tensor(name).map(|_| ()).map_err(WeightsError::from) } else { Ok(()) };
+    };
+    let expected: Vec<u64> = shape.iter().map(|&size| size as u64).collect();
+    // Dimensions of 1 may follow.
+    let same = tensor.shape.starts_with(&expected) && tensor.shape[expected.len()..].iter().all(|&size| size == 1);
+    if !same {
+        let (path, tensor, found) = (file.path().into(), name.clone(), tensor.shape.clone());
+        return Err(WeightsError::Shape { path, tensor, found, expected });
+    }
+    quant::check(tensor.kind, tensor.n() as usize, tensor.k() as usize).map_err(|source| WeightsError::Decode {
+        path: file.path().into(),
+        tensor: name.clone(),
+        source,
+    })
+}
+
 /// Compares the file's tensors with the places, in both directions.
 fn check(file: &gguf::File, config: &Config, places: &[Place]) -> Result<(), WeightsError> {
-    for Place { name, shape, required, .. } in places {
-        let Some(tensor) = file.opt_tensor(name) else {
-            if *required {
-                file.tensor(name)?;
-            }
-            continue;
-        };
-        let expected: Vec<u64> = shape.iter().map(|&size| size as u64).collect();
-        // Dimensions of 1 may follow.
-        let same = tensor.shape.starts_with(&expected) && tensor.shape[expected.len()..].iter().all(|&size| size == 1);
-        if !same {
-            let (path, tensor, found) = (file.path().into(), name.clone(), tensor.shape.clone());
-            return Err(WeightsError::Shape { path, tensor, found, expected });
-        }
-        if let Err(source) = quant::check(tensor.kind, tensor.n() as usize, tensor.k() as usize) {
-            return Err(WeightsError::Decode { path: file.path().into(), tensor: name.clone(), source });
-        }
-    }
+    places.iter().try_for_each(|place| check_place(file, place))?;
     let known: HashSet<&str> = places.iter().map(|place| place.name.as_str()).collect();
     let placed = |tensor: &gguf::Tensor| known.contains(tensor.name.as_str()) || file.is_lookup_scale(tensor);
     match file.tensors().iter().find(|tensor| !placed(tensor)) {

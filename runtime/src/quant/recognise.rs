@@ -1,6 +1,7 @@
 //! Trits in float matrices: found where they are, made where that is asked for.
 
-use super::{Scales, Trits};
+use super::rounding::{code, ternarize};
+use super::{QuantConfig, Scales, Trits};
 
 /// Elements of a row that may share a scale, for types whose scales are finer than rows.
 const BLOCKS: [usize; 3] = [256, 128, 64];
@@ -13,8 +14,7 @@ pub fn exact(values: &[f32], n: usize, k: usize) -> Option<Trits> {
         let scales: Option<Vec<f32>> = values.chunks_exact(size.max(1)).map(magnitude).collect();
         scales.map(|scales| (size, scales))
     })?;
-    let code = |value: f32| if value == 0.0 { 1 } else { 2 * u8::from(value > 0.0) };
-    let codes = values.iter().map(|value| code(*value)).collect();
+    let codes = values.iter().map(|value| code(*value, 0.0)).collect();
     Some(Trits { n, k, codes, scales: Scales::fold(scales, size, k) })
 }
 
@@ -30,12 +30,7 @@ fn magnitude(values: &[f32]) -> Option<f32> {
 ///
 /// Source: "The Era of 1-bit LLMs" (arXiv 2402.17764), equations 1 to 3.
 pub fn absmean(values: &[f32], n: usize, k: usize) -> Option<Trits> {
-    let mean = values.iter().map(|value| f64::from(value.abs())).sum::<f64>() / values.len() as f64;
-    // So that zeros have a scale, as the models' own code has it.
-    let scale = (mean as f32).max(1e-5);
-    let code = |value: f32| ((value / scale).round_ties_even().clamp(-1.0, 1.0) + 1.0) as u8;
-    let codes = values.iter().map(|value| code(*value)).collect();
-    mean.is_finite().then_some(Trits { n, k, codes, scales: Scales::Tensor(scale) })
+    ternarize(values, n, k, &QuantConfig::default()).ok()
 }
 
 #[cfg(test)]
