@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
         tokenizer.decode(&ids).expect("ids of its own");
     }
     let _ = (file.check_model(), file.check_filled());
-    if let Ok(model) = Model::load(&file, &SELECTION, Pool::new(1), &|_, _| ()) {
+    if let Ok(model) = Model::from_gguf(&file, &SELECTION, Pool::new(1), &|_, _| ()) {
         let options = SessionOptions { kv: None, context: Some(2) };
         let mut session = Session::new(&model, options).expect("a small context");
         if let Ok(logits) = session.feed(&[0, model.config().vocab as u32 - 1]) {

@@ -81,16 +81,6 @@ pub enum DeviceError {
     },
 }
 
-impl DeviceError {
-    /// The error's stable code, `TT02…`: messages may change, codes do not.
-    pub fn code(&self) -> &'static str {
-        match self {
-            DeviceError::Absent { .. } => "TT0201",
-            DeviceError::Unknown { .. } => "TT0202",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ pub struct Pool {
     team: Arc<Team>,
     workers: Vec<Worker>,
     spin: Duration,
-    /// One fork at a time: callers from other threads wait here.
+    /// One fork at a time: callers that come meanwhile do without the others.
     turn: Mutex<()>,
 }
 
@@ -203,7 +203,8 @@ impl Pool {
     /// Runs `task(0)` on the caller's thread, and `task(i)` on every other thread i that comes before the caller is
     /// done; returns when all of them are. The task claims its work: a thread that comes late finds none.
     ///
-    /// A task must not call `run` on the same pool: it would wait for itself.
+    /// Where the other threads are at work for another caller, or for the task that calls this, the caller's does it alone:
+    /// nobody waits for another's work, and no core is left idle by it.
     ///
     /// # Panics
     /// Passes on a panic of the task, after all threads are done with it.
@@ -211,7 +212,12 @@ impl Pool {
         if self.workers.is_empty() {
             return task(0);
         }
-        let _turn = lock(&self.turn);
+        let _turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            // The panic of a task is its caller's; the lock guards nothing that it could have left half done.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return task(0),
+        };
         let task: &(dyn Fn(usize) + Sync) = &task;
         // SAFETY: only the lifetime is erased. The pointer is followed only by workers that are inside an open fork, and
         // this function does not return or unwind before it has closed the fork and all are outside.
@@ -371,6 +377,30 @@ mod tests {
             }
         });
         assert!(numbers.iter().enumerate().all(|(i, &number)| i == number));
+    }
+
+    /// Each of two callers ends only after the other has done its own work: nobody waits for another's.
+    #[test]
+    fn callers_do_not_wait_for_each_other() {
+        let pool = Pool::new(2);
+        let done = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    pool.for_each(8, |_, item| {
+                        if item == 7 {
+                            done.fetch_add(1, SeqCst);
+                            while done.load(SeqCst) < 2 {
+                                thread::yield_now();
+                            }
+                        }
+                    });
+                });
+            }
+        });
+        let items = AtomicUsize::new(0);
+        pool.for_each(3, |_, _| pool.for_each(5, |_, _| _ = items.fetch_add(1, SeqCst)));
+        assert_eq!(items.into_inner(), 15, "within a task, too");
     }
 
     #[test]

@@ -23,13 +23,13 @@ const ROUNDS: usize = 5;
 /// Allocations of all threads, in each round.
 fn count(file: &File, threads: usize, options: SamplerOptions) -> [usize; ROUNDS] {
     let selection = Selection::new(None, threads).unwrap();
-    let model = Model::load(file, &selection, Pool::new(threads), &|_, _| ()).unwrap();
+    let model = Model::from_gguf(file, &selection, Pool::new(threads), &|_, _| ()).unwrap();
     let context = Some((1 + ROUNDS) * TOKENS);
     let mut session = Session::new(&model, SessionOptions { context, ..SessionOptions::default() }).unwrap();
     let mut sampler = Sampler::new(options).unwrap();
     // A flat distribution first, which asks for the most room.
     sampler.sample(&vec![0.0; model.config().vocab]).unwrap();
-    let mut next = |session: &mut Session<'_>, tokens: &[u32]| {
+    let mut next = |session: &mut Session, tokens: &[u32]| {
         let scores = session.predict(tokens, sampler.demand(&[])).unwrap();
         let id = sampler.sample(scores).unwrap();
         sampler.accept(id);

@@ -48,10 +48,10 @@ fn array(path: &Path) -> Vec<f32> {
 fn load(path: &Path, force: Option<Force>, threads: usize) -> Model {
     let file = File::open(path).unwrap();
     let selection = Selection::new(force, threads).unwrap();
-    Model::load(&file, &selection, Pool::new(threads), &|_, _| ()).unwrap()
+    Model::from_gguf(&file, &selection, Pool::new(threads), &|_, _| ()).unwrap()
 }
 
-fn session(model: &Model) -> Session<'_> {
+fn session(model: &Model) -> Session {
     Session::new(model, SessionOptions { kv: Some(KvType::F32), context: None }).unwrap()
 }
 

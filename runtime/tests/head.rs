@@ -20,11 +20,11 @@ fn models(file: &File, threads: usize) -> [Model; 2] {
     [HeadMode::Full, HeadMode::TwoStage].map(|head| {
         let selection = Selection::new(None, threads).unwrap();
         let options = LoadOptions { head, ..LoadOptions::default() };
-        Model::load_with(file, &selection, Pool::new(threads), options, &|_, _| ()).unwrap()
+        Model::from_gguf_with(file, &selection, Pool::new(threads), options, &|_, _| ()).unwrap()
     })
 }
 
-fn session(model: &Model) -> Session<'_> {
+fn session(model: &Model) -> Session {
     Session::new(model, SessionOptions::default()).unwrap()
 }
 

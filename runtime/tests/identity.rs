@@ -36,7 +36,7 @@ const PLAIN: Way = Way { threads: 1, head: HeadMode::Full, lookup: false, isa: N
 fn load(file: &File, way: Way, pack: Option<&Pack>) -> Model {
     let selection = Selection::new(way.isa.map(Force::Isa), way.threads).unwrap();
     let options = LoadOptions { head: way.head, pack };
-    Model::load_with(file, &selection, Pool::new(way.threads), options, &|_, _| ()).unwrap()
+    Model::from_gguf_with(file, &selection, Pool::new(way.threads), options, &|_, _| ()).unwrap()
 }
 
 /// The likeliest text of so many tokens after each prompt.

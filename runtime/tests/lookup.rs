@@ -18,7 +18,8 @@ const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/austen-5m-i2_s.ggu
 
 fn load(path: &Path, threads: usize) -> (File, Model) {
     let file = File::open(path).unwrap();
-    let model = Model::load(&file, &Selection::new(None, threads).unwrap(), Pool::new(threads), &|_, _| ()).unwrap();
+    let model =
+        Model::from_gguf(&file, &Selection::new(None, threads).unwrap(), Pool::new(threads), &|_, _| ()).unwrap();
     (file, model)
 }
 

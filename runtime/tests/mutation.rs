@@ -147,7 +147,7 @@ fn fate(bytes: Vec<u8>, selection: &Selection) -> Fate {
         }
         Err(error) => named(&error),
     }
-    match Model::load(&file, selection, Pool::new(1), &|_, _| ()) {
+    match Model::from_gguf(&file, selection, Pool::new(1), &|_, _| ()) {
         Ok(model) => {
             let vocab = model.config().vocab as u32;
             ids.iter_mut().for_each(|id| *id = (*id).min(vocab - 1));

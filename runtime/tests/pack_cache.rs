@@ -37,7 +37,7 @@ fn logits(model: &Model) -> Vec<u32> {
 fn load(file: &File, pack: Option<&Pack>) -> Model {
     let selection = Selection::new(None, 2).expect("kernels");
     let options = LoadOptions { pack, ..LoadOptions::default() };
-    Model::load_with(file, &selection, Pool::new(2), options, &|_, _| ()).expect("it is sound")
+    Model::from_gguf_with(file, &selection, Pool::new(2), options, &|_, _| ()).expect("it is sound")
 }
 
 fn counts(model: &Model) -> (usize, usize) {

@@ -38,7 +38,7 @@ fn split(file: &File, tensors: &[usize], folder: &Path) {
 
 fn logits(file: &File) -> Vec<f32> {
     let ids = Tokenizer::from_gguf(file).unwrap().encode("It was", Special::Parse).unwrap();
-    let model = Model::load(file, &Selection::new(None, 2).unwrap(), Pool::new(2), &|_, _| ()).unwrap();
+    let model = Model::from_gguf(file, &Selection::new(None, 2).unwrap(), Pool::new(2), &|_, _| ()).unwrap();
     let mut session = Session::new(&model, SessionOptions::default()).unwrap();
     session.feed(&ids).unwrap().to_vec()
 }

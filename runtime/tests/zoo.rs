@@ -598,10 +598,10 @@ fn distance(found: &[f64], expected: &[f64]) -> f64 {
 }
 
 fn load(file: &File, threads: usize) -> Model {
-    Model::load(file, &Selection::new(None, threads).unwrap(), Pool::new(threads), &|_, _| ()).unwrap()
+    Model::from_gguf(file, &Selection::new(None, threads).unwrap(), Pool::new(threads), &|_, _| ()).unwrap()
 }
 
-fn session(model: &Model) -> Session<'_> {
+fn session(model: &Model) -> Session {
     Session::new(model, SessionOptions { kv: Some(KvType::F32), context: Some(TOKENS.len()) }).unwrap()
 }
 

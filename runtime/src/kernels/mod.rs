@@ -23,6 +23,8 @@ pub(crate) use packed::pack;
 pub use packed::{MAX_K, PackError, Packed};
 pub use picks::{Kinship, Pick, Picks};
 pub use runnable::{Args, CallError, Kernel, Runnable, Tokens};
+#[cfg(test)]
+pub(crate) use selection::tests::selection_with_a_liar;
 pub use selection::{Choice, Force, Selection, SelectionError, Source};
 
 pub use tables::{Tables, TokenTables};

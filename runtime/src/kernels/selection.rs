@@ -13,7 +13,7 @@ use tritune_tuning::shapes::Shape;
 use super::generated::{DEFAULTS, KERNELS};
 use super::picks::{Found, Kinship, Picks};
 use super::runnable::{Kernel, Runnable};
-use super::self_check;
+use super::self_check::{self, Fault};
 
 /// An instruction set or kernel that must be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Selection {
     force: Option<Force>,
     threads: usize,
     picks: Picks,
+    /// Whether a kernel that fails its self-check is an error, and none is taken in its place.
+    strict: bool,
 }
 
 /// Where a choice came from.
@@ -196,6 +198,12 @@ impl Selection {
         Self::of(KERNELS, force, threads, Picks::here())
     }
 
+    /// The same, but that a kernel which fails its self-check is an error, in place of the next kernel being taken.
+    #[must_use]
+    pub fn strict(self) -> Self {
+        Selection { strict: true, ..self }
+    }
+
     /// The policy over a table of kernels.
     pub(super) fn of(
         table: &'static [Kernel],
@@ -213,7 +221,7 @@ impl Selection {
             }
             _ => (),
         }
-        Ok(Selection { table, force, threads, picks })
+        Ok(Selection { table, force, threads, picks, strict: false })
     }
 
     /// What was asked for.
@@ -255,7 +263,7 @@ impl Selection {
             }
             let mut kernels = Vec::new();
             for &(id, schedule) in &menu {
-                match self.prove(id) {
+                match self.prove(id)? {
                     Ok(kernel) => kernels.push(kernel.scheduled(schedule)),
                     Err(why) if self.force == Some(Force::Kernel(id)) => {
                         return Err(SelectionError::Forced { kernel: id, why });
@@ -275,7 +283,7 @@ impl Selection {
             // What was measured serves every number of tokens as it was measured.
             let measured = matches!(source, Source::Tuned { .. });
             if !(measured && kernels.iter().any(|kernel| kernel.tokens() == 1)) {
-                self.complete(&mut kernels, &mut notes);
+                self.complete(&mut kernels, &mut notes)?;
             }
             return Ok(Choice::of(kernels, crossover, source, notes));
         }
@@ -353,9 +361,9 @@ impl Selection {
 
     /// Adds, for the tokens that kernels leave over, others of their layout for fewer tokens than their widest: of the most
     /// wanted instruction set that has one that is right; lookups before products, since their layouts are made for them.
-    fn complete(&self, kernels: &mut Vec<Runnable>, notes: &mut Vec<String>) {
+    fn complete(&self, kernels: &mut Vec<Runnable>, notes: &mut Vec<String>) -> Result<(), SelectionError> {
         let widest = kernels.iter().map(Runnable::tokens).max().unwrap_or(0);
-        let Some(layout) = kernels.first().map(|kernel| kernel.id().layout()) else { return };
+        let Some(layout) = kernels.first().map(|kernel| kernel.id().layout()) else { return Ok(()) };
         for isa in self.isas() {
             let others = self.table.iter().map(|kernel| kernel.id).filter(|id| id.isa == isa && id.layout() == layout);
             let mut others: Vec<KernelId> =
@@ -363,20 +371,31 @@ impl Selection {
             others.sort_by_key(|id| id.method != Method::Lut);
             for other in others {
                 if kernels.iter().all(|kernel| kernel.id().tile.mr != other.tile.mr) {
-                    match self.prove(other) {
+                    match self.prove(other)? {
                         Ok(kernel) => kernels.push(kernel),
                         Err(why) => notes.push(why),
                     }
                 }
             }
         }
+        Ok(())
     }
 
-    /// A kernel that is compiled in, runs here, and has passed its self-check.
-    fn prove(&self, id: KernelId) -> Result<Runnable, String> {
-        let kernel = self.kernel(id)?;
-        self_check::check(&kernel).map_err(|fault| fault.to_string())?;
-        Ok(kernel)
+    /// A kernel that is compiled in, runs here, and has passed its self-check; else why it is passed over.
+    fn prove(&self, id: KernelId) -> Result<Result<Runnable, String>, SelectionError> {
+        let kernel = match self.kernel(id) {
+            Ok(kernel) => kernel,
+            Err(why) => return Ok(Err(why)),
+        };
+        let span = tracing::debug_span!("self-check", kernel = %id);
+        match span.in_scope(|| self_check::check(&kernel)) {
+            Ok(()) => Ok(Ok(kernel)),
+            Err(fault) if self.strict => Err(SelectionError::Fault { fault }),
+            Err(fault) => {
+                tracing::warn!(kernel = %id, %fault, "recovery: the next kernel is taken");
+                Ok(Err(fault.to_string()))
+            }
+        }
     }
 
     /// A kernel that is compiled in and runs here.
@@ -424,6 +443,12 @@ pub enum SelectionError {
         /// Why.
         notes: String,
     },
+    /// A kernel is wrong, and no other was to be taken in its place.
+    #[error("{fault}; report it, and load with other kernels meanwhile (`Recovery::Degrade`)")]
+    Fault {
+        /// What is wrong.
+        fault: Fault,
+    },
     /// Nothing is left.
     #[error("no kernel serves {n} × {k} weights with a scale for each {block} columns: {notes}")]
     None {
@@ -439,7 +464,7 @@ pub enum SelectionError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::picks::Pick;
     use super::super::picks::tests::{machine, pick};
     use super::super::runnable::Args;
@@ -456,6 +481,12 @@ mod tests {
             false => *kernel,
         };
         Vec::leak(KERNELS.iter().map(broken).collect())
+    }
+
+    /// The usual policy, over a table in which the best default kernel for one token computes nothing.
+    pub(crate) fn selection_with_a_liar() -> Selection {
+        let best = selection(KERNELS, None).choose(100, 300, 300).unwrap().kernel(1).id();
+        selection(table(|id| id == best), None)
     }
 
     fn selection(table: &'static [Kernel], force: Option<Force>) -> Selection {

@@ -81,6 +81,7 @@ pub(super) fn groups(weights: Weights, k: usize) -> usize {
     k.div_ceil(LANE_BYTES * trits(weights))
 }
 
+#[allow(clippy::expect_used, reason = "a kernel's operand is tables only where its weights are looked up")]
 fn trits(weights: Weights) -> usize {
     weights.trits_an_index().expect("tables are asked for where something is looked up")
 }

@@ -79,22 +79,3 @@ pub enum LayerError {
     #[error(transparent)]
     Tensor(#[from] TensorError),
 }
-
-impl LayerError {
-    /// The error's stable code, `TT09…`, or its cause's: messages may change, codes do not.
-    pub fn code(&self) -> &'static str {
-        match self {
-            LayerError::Empty { .. } => "TT0901",
-            LayerError::Input { .. } => "TT0902",
-            LayerError::NotFinite { .. } => "TT0903",
-            LayerError::Overflow { .. } => "TT0904",
-            LayerError::Matrix { .. } => "TT0905",
-            LayerError::Option { .. } => "TT0906",
-            LayerError::Number { .. } => "TT0907",
-            LayerError::Linear(_) => "TT0908",
-            LayerError::Weights(_) => "TT0909",
-            LayerError::Quant(error) => error.code(),
-            LayerError::Tensor(error) => error.code(),
-        }
-    }
-}

@@ -99,7 +99,7 @@ impl Lookup {
     /// of `chooser`: the session ends with what was chosen.
     pub fn advance<C: Chooser>(
         &mut self,
-        session: &mut Session<'_>,
+        session: &mut Session,
         id: u32,
         most: usize,
         chooser: &mut C,

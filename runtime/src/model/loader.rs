@@ -238,6 +238,7 @@ impl<'a> Loader<'a> {
         let done = AtomicUsize::new(all - plans.len());
         let progress = |done| (self.progress)(done, all);
         progress(done.load(Relaxed));
+        let _span = tracing::info_span!("pack", matrices = plans.len()).entered();
         let start = Instant::now();
         let packed = packing::pack(self.pool, &plans, &|| progress(done.fetch_add(1, Relaxed) + 1));
         report.packing = start.elapsed();

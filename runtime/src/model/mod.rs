@@ -15,15 +15,20 @@ mod packing;
 pub mod rope;
 pub mod session;
 pub mod weights;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
+#[cfg(feature = "chat")]
+use crate::chat::{self, Template};
 use crate::gguf;
 use crate::kernels::Selection;
 use crate::threads::Pool;
+use crate::tokenizer::{self, Tokenizer};
 
 pub use bytes::ModelBytes;
 pub use config::{Config, ConfigError, Pooling, UnknownPooling};
@@ -32,15 +37,22 @@ pub use head::{HeadMode, HeadUse};
 pub use kv::{KvShape, KvType};
 pub use loader::{LoadOptions, LoadReport};
 pub use session::{Predictions, Session, SessionError, SessionOptions};
+#[cfg(test)]
+pub(crate) use tests::sketch_with_an_unknown_key;
 pub use weights::{Weights, WeightsError};
+use words::Words;
 
-/// A model that is ready to run.
+/// A model that is ready to run. Clones share it: any number of sessions, on any threads, run on one copy of the weights.
+#[derive(Clone, Debug)]
+pub struct Model(Arc<Contents>);
+
 #[derive(Debug)]
-pub struct Model {
-    path: PathBuf,
+struct Contents {
+    file: gguf::File,
     config: Config,
     weights: Weights,
     pool: Pool,
+    words: Words,
 }
 
 /// A model that cannot be loaded.
@@ -63,20 +75,20 @@ impl Model {
     ///
     /// # Errors
     /// What is wrong with the file, or not implemented.
-    pub fn load(
+    pub fn from_gguf(
         file: &gguf::File,
         selection: &Selection,
         pool: Pool,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Model, Error> {
-        Model::load_with(file, selection, pool, LoadOptions::default(), progress)
+        Model::from_gguf_with(file, selection, pool, LoadOptions::default(), progress)
     }
 
     /// The same, with choices of the caller's.
     ///
     /// # Errors
-    /// Those of [`Model::load`].
-    pub fn load_with(
+    /// Those of [`Model::from_gguf`].
+    pub fn from_gguf_with(
         file: &gguf::File,
         selection: &Selection,
         pool: Pool,
@@ -87,26 +99,64 @@ impl Model {
         file.check_filled()?;
         let config = Config::read(file)?;
         let weights = Weights::load(file, &config, selection, &pool, options, progress)?;
-        Ok(Model { path: file.path().into(), config, weights, pool })
+        Ok(Model(Arc::new(Contents { file: file.clone(), config, weights, pool, words: Words::default() })))
     }
 
     /// Where the file is, or the name that it was given.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.0.file.path()
     }
 
     /// What the metadata say.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.0.config
     }
 
     /// The weights.
     pub fn weights(&self) -> &Weights {
-        &self.weights
+        &self.0.weights
     }
 
     /// The threads that the model runs on.
     pub fn pool(&self) -> &Pool {
-        &self.pool
+        &self.0.pool
+    }
+
+    /// The file that it was loaded from.
+    pub fn file(&self) -> &gguf::File {
+        &self.0.file
+    }
+
+    /// The file's tokenizer, made when it is first asked for.
+    ///
+    /// # Errors
+    /// A vocabulary that is missing or not understood.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, tokenizer::Error> {
+        self.0.words.tokenizer(&self.0.file)
+    }
+
+    /// The file's chat template, or the built-in one that its vocabulary tells; read when it is first asked for.
+    ///
+    /// # Errors
+    /// None, or one that cannot be read.
+    #[cfg(feature = "chat")]
+    pub fn template(&self) -> Result<&Template, chat::Error> {
+        self.0.words.template(&self.0.file)
+    }
+
+    /// An empty session with the usual options: room for as many tokens as the model was made for.
+    ///
+    /// # Errors
+    /// Keys and values for so many tokens do not fit into memory: see [`Model::session_with`].
+    pub fn session(&self) -> Result<Session, SessionError> {
+        self.session_with(SessionOptions::default())
+    }
+
+    /// An empty session.
+    ///
+    /// # Errors
+    /// Those of [`Session::new`].
+    pub fn session_with(&self, options: SessionOptions) -> Result<Session, SessionError> {
+        Session::new(self, options)
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::linear::Float;
+use crate::lookup::{Lookup, Tally};
 use crate::model::Model;
 use crate::model::config::Pooling;
 use crate::model::forward::{Forward, ForwardError, LOGIT_ROWS};
@@ -118,23 +119,28 @@ fn tokens(position: usize, more: usize) -> String {
     if position == 0 { format!("{more} tokens") } else { format!("{position} tokens and {more} more") }
 }
 
-/// One sequence of tokens, fed in pieces.
+/// One sequence of tokens, fed in pieces. It holds the model, which any number of sessions share.
 #[derive(Debug)]
-pub struct Session<'m> {
-    model: &'m Model,
-    cache: KvCache,
+pub struct Session {
+    pub(crate) model: Model,
+    pub(crate) cache: KvCache,
     forward: Forward,
-    position: usize,
+    /// What was fed; room for all that fit.
+    pub(crate) tokens: Vec<u32>,
+    /// What was chosen last, and is to be fed before what comes next.
+    pub(crate) unfed: Option<u32>,
+    /// What was learnt about proposals in the texts so far.
+    pub(crate) lookup: Lookup,
     kv: KvType,
     kv_bytes: usize,
 }
 
-impl<'m> Session<'m> {
+impl Session {
     /// An empty session.
     ///
     /// # Errors
     /// A context of 0, or one whose keys and values do not fit into memory.
-    pub fn new(model: &'m Model, options: SessionOptions) -> Result<Self, SessionError> {
+    pub fn new(model: &Model, options: SessionOptions) -> Result<Self, SessionError> {
         Session::with_room(model, options, usize::MAX)
     }
 
@@ -143,7 +149,7 @@ impl<'m> Session<'m> {
     ///
     /// # Errors
     /// Those of [`Session::new`].
-    pub fn with_room(model: &'m Model, options: SessionOptions, tokens: usize) -> Result<Self, SessionError> {
+    pub fn with_room(model: &Model, options: SessionOptions, tokens: usize) -> Result<Self, SessionError> {
         let config = model.config();
         let whole = options.context.unwrap_or(config.context);
         let context = whole.min(tokens);
@@ -162,16 +168,37 @@ impl<'m> Session<'m> {
         {
             return Err(refuse(Some(bytes), format!("{} MiB are available", available >> 20)));
         }
-        let cache = KvCache::new(kv, shape, context)
-            .map_err(|error: TryReserveError| refuse(Some(bytes), error.to_string()))?;
+        let no_room = |error: TryReserveError| refuse(Some(bytes), error.to_string());
+        let cache = KvCache::new(kv, shape, context).map_err(no_room)?;
+        let mut tokens = Vec::new();
+        tokens.try_reserve_exact(context).map_err(no_room)?;
         let ropes = model.weights().ropes(whole).clone();
         let forward = Forward::new(config, ropes, context, context.min(BATCH), model.pool().threads());
-        Ok(Session { model, cache, forward, position: 0, kv, kv_bytes: bytes })
+        Ok(Session {
+            model: model.clone(),
+            cache,
+            forward,
+            tokens,
+            unfed: None,
+            lookup: Lookup::new(),
+            kv,
+            kv_bytes: bytes,
+        })
     }
 
-    /// Tokens fed so far.
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The tokens fed so far.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// How many tokens were fed so far.
     pub fn position(&self) -> usize {
-        self.position
+        self.tokens.len()
     }
 
     /// Tokens that there is room for in all.
@@ -191,8 +218,9 @@ impl<'m> Session<'m> {
 
     /// Forgets all tokens but the first `tokens`; more than were fed means all of them.
     pub fn rewind(&mut self, tokens: usize) {
-        self.position = tokens.min(self.position);
-        self.cache.truncate(self.position);
+        self.unfed = None;
+        self.tokens.truncate(tokens);
+        self.cache.truncate(self.tokens.len());
     }
 
     /// Feeds tokens and returns the logits `[vocab]` of the last one.
@@ -200,7 +228,7 @@ impl<'m> Session<'m> {
     /// # Errors
     /// A model of embeddings; no tokens, ids out of range, more than fit; numbers that are not finite. The session then is as it was before.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], SessionError> {
-        let start = self.position;
+        let start = self.position();
         if let Err(error) = self.advance(tokens) {
             self.rewind(start);
             return Err(error);
@@ -210,7 +238,7 @@ impl<'m> Session<'m> {
 
     fn advance(&mut self, tokens: &[u32]) -> Result<(), SessionError> {
         let last = self.advance_layers(tokens)?;
-        self.score(last..last + 1, self.position - 1)
+        self.score(last..last + 1, self.position() - 1)
     }
 
     /// Feeds tokens and returns of the logits of the last one those that `demand` asks for, be it
@@ -219,13 +247,44 @@ impl<'m> Session<'m> {
     /// # Errors
     /// Those of [`Session::feed`]. The session then is as it was before.
     pub fn predict(&mut self, tokens: &[u32], demand: Demand<'_>) -> Result<Scores<'_>, SessionError> {
-        let start = self.position;
+        let start = self.position();
         let decided = self.advance_layers(tokens).and_then(|last| self.decide(last..last + 1, demand));
         if let Err(error) = decided {
             self.rewind(start);
             return Err(error);
         }
         Ok(self.forward.scores(self.model.config().vocab, 0))
+    }
+
+    /// As [`Session::predict`], but `None`, the session being as it was before, where `is_cancelled` says so before a batch of
+    /// [`BATCH`] tokens.
+    pub(crate) fn predict_unless(
+        &mut self,
+        tokens: &[u32],
+        demand: Demand<'_>,
+        is_cancelled: impl Fn() -> bool,
+    ) -> Result<Option<Scores<'_>>, SessionError> {
+        let start = self.position();
+        self.check_head()?;
+        self.check(tokens)?;
+        let (before, last) = tokens.split_at((tokens.len() - 1) / BATCH * BATCH);
+        for batch in before.chunks(BATCH) {
+            let taken = if is_cancelled() { Ok(false) } else { self.take(batch).map(|()| true) };
+            if !matches!(taken, Ok(true)) {
+                self.rewind(start);
+                return taken.map(|_| None);
+            }
+        }
+        if is_cancelled() {
+            self.rewind(start);
+            return Ok(None);
+        }
+        let decided = self.advance_layers(last).and_then(|last| self.decide(last..last + 1, demand));
+        if let Err(error) = decided {
+            self.rewind(start);
+            return Err(error);
+        }
+        Ok(Some(self.forward.scores(self.model.config().vocab, 0)))
     }
 
     /// Feeds up to [`Float::FEW`] tokens, and returns what `demand` asks for of every one of them: see
@@ -238,7 +297,7 @@ impl<'m> Session<'m> {
         if tokens.len() > Float::FEW {
             return Err(SessionError::Pass { tokens: tokens.len() });
         }
-        let start = self.position;
+        let start = self.position();
         let decided = self.advance_layers(tokens).and_then(|_| self.decide(0..tokens.len(), demand));
         if let Err(error) = decided {
             self.rewind(start);
@@ -250,6 +309,11 @@ impl<'m> Session<'m> {
     /// How often which part of the head was computed.
     pub fn head_use(&self) -> HeadUse {
         self.forward.head_use()
+    }
+
+    /// What came of prompt lookup in all texts that were written so far.
+    pub fn lookup_tally(&self) -> Tally {
+        self.lookup.tally()
     }
 
     /// Takes tokens through the layers; returns the number of the last one in its batch.
@@ -266,9 +330,10 @@ impl<'m> Session<'m> {
 
     /// Computes what a demand asks for of the logits of some tokens of the last batch.
     fn decide(&mut self, rows: Range<usize>, demand: Demand<'_>) -> Result<(), SessionError> {
-        let (model, to) = (self.model, self.position - 1);
+        let to = self.position() - 1;
         let from = to + 1 - rows.len();
-        let decided = self.forward.decide(model.pool(), model.config(), model.weights(), rows, demand);
+        let Session { model, forward, .. } = self;
+        let decided = forward.decide(model.pool(), model.config(), model.weights(), rows, demand);
         decided.map_err(|source| SessionError::Forward { from, to, source })
     }
 
@@ -283,7 +348,7 @@ impl<'m> Session<'m> {
         from: usize,
         each: impl FnMut(usize, &[f32]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let start = self.position;
+        let start = self.position();
         let fed = self.advance_each(tokens, from, each);
         if fed.is_err() {
             self.rewind(start);
@@ -299,9 +364,9 @@ impl<'m> Session<'m> {
     ) -> Result<(), E> {
         self.check_head()?;
         self.check(tokens)?;
-        let (vocab, start) = (self.model.config().vocab, self.position);
+        let (vocab, start) = (self.model.config().vocab, self.position());
         for batch in tokens.chunks(BATCH) {
-            let first = self.position;
+            let first = self.position();
             self.take(batch)?;
             let mut row = (start + from).saturating_sub(first);
             while row < batch.len() {
@@ -348,20 +413,20 @@ impl<'m> Session<'m> {
 
     /// The sum of the states that count, in f64: what is scaled to length 1 afterwards needs no mean.
     fn pool(&mut self, tokens: &[u32], pooling: Pooling) -> Result<Vec<f64>, SessionError> {
-        let model = self.model;
-        let width = model.config().embedding;
+        let width = self.model.config().embedding;
         let mut sum = vec![0f64; width];
         for batch in tokens.chunks(BATCH) {
-            let from = self.position;
+            let from = self.position();
             self.take(batch)?;
             let rows = match pooling {
                 Pooling::Mean => 0..batch.len(),
                 Pooling::First if from == 0 => 0..1,
-                Pooling::Last if self.position == tokens.len() => batch.len() - 1..batch.len(),
+                Pooling::Last if self.position() == tokens.len() => batch.len() - 1..batch.len(),
                 Pooling::First | Pooling::Last => continue,
             };
-            let states = self.forward.states(model.pool(), model.config(), model.weights(), rows);
-            let to = self.position - 1;
+            let to = self.position() - 1;
+            let Session { model, forward, .. } = &mut *self;
+            let states = forward.states(model.pool(), model.config(), model.weights(), rows);
             let states = states.map_err(|source| SessionError::Forward { from, to, source })?;
             for state in states.chunks_exact(width) {
                 sum.iter_mut().zip(state).for_each(|(sum, &x)| *sum += f64::from(x));
@@ -372,8 +437,9 @@ impl<'m> Session<'m> {
 
     /// Computes the logits of some tokens of the last batch, the first of them at position `from`.
     fn score(&mut self, rows: Range<usize>, from: usize) -> Result<(), SessionError> {
-        let (model, to) = (self.model, from + rows.len() - 1);
-        let scored = self.forward.score(model.pool(), model.config(), model.weights(), rows);
+        let to = from + rows.len() - 1;
+        let Session { model, forward, .. } = self;
+        let scored = forward.score(model.pool(), model.config(), model.weights(), rows);
         scored.map_err(|source| SessionError::Forward { from, to, source })
     }
 
@@ -395,19 +461,21 @@ impl<'m> Session<'m> {
         if let Some((index, &id)) = tokens.iter().enumerate().find(|&(_, &id)| id as usize >= vocab) {
             return Err(SessionError::Token { id, index, vocab });
         }
-        if tokens.len() > context - self.position {
-            return Err(SessionError::Overrun { position: self.position, more: tokens.len(), context });
+        if tokens.len() > context - self.position() {
+            return Err(SessionError::Overrun { position: self.position(), more: tokens.len(), context });
         }
         Ok(())
     }
 
     /// Takes one batch through the layers.
     fn take(&mut self, batch: &[u32]) -> Result<(), SessionError> {
-        let Session { model, cache, forward, position: from, .. } = self;
-        let taken = forward.layers(model.pool(), model.config(), model.weights(), cache, batch, *from);
-        let to = *from + batch.len() - 1;
-        taken.map_err(|source| SessionError::Forward { from: *from, to, source })?;
-        *from += batch.len();
+        let from = self.position();
+        let Session { model, cache, forward, tokens, .. } = self;
+        let taken = forward.layers(model.pool(), model.config(), model.weights(), cache, batch, from);
+        let to = from + batch.len() - 1;
+        taken.map_err(|source| SessionError::Forward { from, to, source })?;
+        tokens.extend_from_slice(batch);
+        self.unfed = None;
         Ok(())
     }
 }

@@ -5,6 +5,11 @@ use crate::gguf::{File, Header, Kind, Strings, Value, Writer};
 use crate::model::activation::Activation;
 use crate::model::rope::Pairing;
 
+/// A model with a key of its architecture that nobody reads.
+pub(crate) fn sketch_with_an_unknown_key() -> File {
+    Sketch::new("llama").set("attention.novelty", 3u32).file()
+}
+
 const EMBEDDING: u64 = 64;
 const FEED_FORWARD: u64 = 96;
 const VOCAB: u64 = 16;
@@ -132,7 +137,7 @@ impl Sketch {
     }
 
     fn load(&self) -> Result<Model, Error> {
-        Model::load(&self.file(), &Selection::new(None, 1).unwrap(), Pool::new(1), &|_, _| ())
+        Model::from_gguf(&self.file(), &Selection::new(None, 1).unwrap(), Pool::new(1), &|_, _| ())
     }
 
     fn config(&self) -> Config {

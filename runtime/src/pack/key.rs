@@ -14,11 +14,20 @@ const SAMPLES: usize = 4;
 /// The hash of a model's file: of each part its length, when it was last written, all that comes before its tensors; of each
 /// tensor how it is read, and some of its bytes.
 pub(super) fn of(model: &File) -> u128 {
+    hash(model, true)
+}
+
+/// The same whenever it was written: of a copy, too.
+pub(crate) fn content(model: &File) -> u128 {
+    hash(model, false)
+}
+
+fn hash(model: &File, with_time: bool) -> u128 {
     let mut hasher = Hasher::new();
     for (header, bytes, modified) in model.headers() {
-        let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        let modified = modified.filter(|_| with_time).and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         hasher.write(&bytes.to_le_bytes());
-        hasher.write(&modified.as_nanos().to_le_bytes());
+        hasher.write(&modified.unwrap_or_default().as_nanos().to_le_bytes());
         hasher.write(&(header.len() as u64).to_le_bytes());
         hasher.write(&header);
     }

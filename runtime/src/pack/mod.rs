@@ -34,6 +34,7 @@ use twox_hash::XxHash3_128;
 
 use crate::gguf::{self, Data};
 use crate::threads::Pool;
+pub(crate) use key::content;
 pub use refusal::Refusal;
 use table::{Row, Table};
 
@@ -117,6 +118,18 @@ impl Pack {
     /// Whether it has this section, its bytes aside.
     pub fn holds(&self, section: &Section) -> bool {
         self.section(&section.name).is_some_and(|here| here.form == section.form)
+    }
+
+    /// Writes these sections, unless it has all of them, there is none, or it is not to be written to.
+    ///
+    /// # Errors
+    /// Those of [`Pack::write`].
+    pub fn update(&self, sections: &[Section]) -> io::Result<()> {
+        let is_lasting = self.refusal.as_ref().is_some_and(Refusal::is_lasting);
+        if is_lasting || sections.iter().all(|section| self.holds(section)) {
+            return Ok(());
+        }
+        self.write(sections)
     }
 
     /// Writes these sections in the place of those that are there: beside it first, so that no reader ever meets half of it,

@@ -76,28 +76,3 @@ pub enum Error {
     )]
     Inexact { kind: Kind, scale: f32 },
 }
-
-impl Error {
-    /// The error's stable code, `TT03…`: messages may change, codes do not.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Error::Unknown { .. } => "TT0301",
-            Error::NotFloat { .. } => "TT0302",
-            Error::NotTernary { .. } => "TT0303",
-            Error::Shape { .. } => "TT0304",
-            Error::Size { .. } => "TT0305",
-            Error::Code { .. } => "TT0306",
-            Error::Scale { .. } => "TT0307",
-            Error::NotTrits { .. } => "TT0308",
-            Error::NotFinite { .. } => "TT0309",
-            Error::HalfRange { .. } => "TT0310",
-            Error::Target { .. } => "TT0311",
-            Error::Count { .. } => "TT0312",
-            Error::Granularity { .. } => "TT0313",
-            Error::Blocks { .. } => "TT0314",
-            Error::Tiles { .. } => "TT0315",
-            Error::Lookup { .. } => "TT0316",
-            Error::Inexact { .. } => "TT0317",
-        }
-    }
-}

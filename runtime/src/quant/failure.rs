@@ -67,24 +67,6 @@ pub enum QuantError {
     Unseen,
 }
 
-impl QuantError {
-    /// The error's stable code, `TT03…`, or its cause's: messages may change, codes do not.
-    pub fn code(&self) -> &'static str {
-        match self {
-            QuantError::Tensor(error) => error.code(),
-            QuantError::Trits(error) => error.code(),
-            QuantError::Pack(_) => "TT0330",
-            QuantError::NotFinite { .. } => "TT0331",
-            QuantError::Threshold { .. } => "TT0332",
-            QuantError::Code { .. } => "TT0333",
-            QuantError::Scale { .. } => "TT0334",
-            QuantError::Step { .. } => "TT0335",
-            QuantError::Percentile { .. } => "TT0336",
-            QuantError::Unseen => "TT0337",
-        }
-    }
-}
-
 /// Refuses n rows of k that are not all finite.
 pub(super) fn finite(values: &[f32], k: usize) -> Result<(), QuantError> {
     match values.iter().position(|value| !value.is_finite()) {

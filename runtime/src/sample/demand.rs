@@ -66,6 +66,13 @@ impl<'a> Scores<'a> {
         self.logits
     }
 
+    /// The tokens' ids, each with its logit.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, f32)> + 'a {
+        let Scores { ids, logits, .. } = *self;
+        let id = move |index: usize| ids.map_or(index as u32, |ids| ids[index]);
+        logits.iter().enumerate().map(move |(index, &logit)| (id(index), logit))
+    }
+
     /// The token whose logit is number `index` of those given.
     pub(super) fn id(&self, index: usize) -> u32 {
         self.ids.map_or(index as u32, |ids| ids[index])

@@ -74,6 +74,52 @@ impl SamplerOptions {
     }
 }
 
+/// Who chooses tokens: a [`Sampler`], or whatever likes to.
+pub trait Sample {
+    /// Which logits decide the next choice, if the tokens `ahead` are accepted before it: all of them, unless somebody knows
+    /// better.
+    fn demand(&mut self, _ahead: &[u32]) -> Demand<'_> {
+        Demand::All
+    }
+
+    /// The id of the next token, given at least the logits that were demanded.
+    ///
+    /// # Errors
+    /// Where nothing can be chosen.
+    fn sample(&mut self, scores: Scores<'_>) -> Result<u32, Error>;
+
+    /// A token is part of the text now: one of the prompt, or one that was chosen.
+    fn accept(&mut self, _id: u32) {}
+}
+
+impl Sample for Sampler {
+    fn demand(&mut self, ahead: &[u32]) -> Demand<'_> {
+        Sampler::demand(self, ahead)
+    }
+
+    fn sample(&mut self, scores: Scores<'_>) -> Result<u32, Error> {
+        Sampler::sample(self, scores)
+    }
+
+    fn accept(&mut self, id: u32) {
+        Sampler::accept(self, id);
+    }
+}
+
+impl<S: Sample> Sample for &mut S {
+    fn demand(&mut self, ahead: &[u32]) -> Demand<'_> {
+        S::demand(self, ahead)
+    }
+
+    fn sample(&mut self, scores: Scores<'_>) -> Result<u32, Error> {
+        S::sample(self, scores)
+    }
+
+    fn accept(&mut self, id: u32) {
+        S::accept(self, id);
+    }
+}
+
 /// A token that may still be chosen.
 #[derive(Debug, Clone, Copy)]
 struct Candidate {

@@ -125,29 +125,6 @@ pub enum TensorError {
     Device(#[from] DeviceError),
 }
 
-impl TensorError {
-    /// The error's stable code, `TT04…`, or its cause's: messages may change, codes do not.
-    pub fn code(&self) -> &'static str {
-        match self {
-            TensorError::Length { .. } => "TT0401",
-            TensorError::Overflow { .. } => "TT0402",
-            TensorError::Memory { .. } => "TT0403",
-            TensorError::DType { .. } => "TT0404",
-            TensorError::Cast { .. } => "TT0405",
-            TensorError::Value { .. } => "TT0406",
-            TensorError::Strided { .. } => "TT0407",
-            TensorError::Reshape { .. } => "TT0408",
-            TensorError::Rows { .. } => "TT0409",
-            TensorError::Rank { .. } => "TT0410",
-            TensorError::Empty { .. } => "TT0411",
-            TensorError::Fit { .. } => "TT0412",
-            TensorError::Devices { .. } => "TT0413",
-            TensorError::Foreign { .. } => "TT0414",
-            TensorError::Device(error) => error.code(),
-        }
-    }
-}
-
 /// Elements of a shape, for a message: more than can be counted are as many as can.
 fn count(shape: &[usize]) -> usize {
     shape.iter().fold(1, |product: usize, size| product.saturating_mul(*size))

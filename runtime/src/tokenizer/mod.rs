@@ -26,6 +26,7 @@ use tokenizers::{Model as _, OffsetReferential, OffsetType, PreTokenizedString, 
 pub use error::Error;
 #[cfg(feature = "convert")]
 pub(crate) use split::pre_tokenizers;
+pub(crate) use stream::Pending;
 pub use stream::Stream;
 pub use vocabulary::Vocabulary;
 

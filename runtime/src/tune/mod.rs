@@ -13,6 +13,7 @@ mod runner;
 mod supervisor;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ use tritune_tuning::search::Observer;
 use tritune_tuning::shapes::Shape;
 use tritune_tuning::space::SpaceError;
 use tritune_tuning::stats::Caution;
+
+use crate::gguf::{File, Tensor};
 
 /// What to tune, and for how long.
 #[derive(Clone, Debug)]
@@ -51,6 +54,22 @@ pub struct Tuning {
 }
 
 impl Tuning {
+    /// What there is to tune for a model: the shapes of its ternary matrices, on so many threads; with all kernels of the best
+    /// instruction sets of this machine, for decoding and for prompts.
+    pub fn of_file(file: &File, threads: usize, budget: Duration) -> Tuning {
+        let objective = Weighting::default();
+        let command = "tritune::tune::Tuning".into();
+        Tuning {
+            shapes: shapes(file),
+            threads: vec![threads],
+            isas: Vec::new(),
+            budget,
+            objective,
+            pool_bytes: None,
+            command,
+        }
+    }
+
     /// Measures in this process, and settles what each shape is to be computed with. A kernel that crashes takes the process
     /// with it; a [`Plan`] that a [`Supervisor`] runs goes on without that kernel.
     ///
@@ -64,6 +83,17 @@ impl Tuning {
         let mut bench = Bench::new(plan.kernels(), plan.pool_bytes());
         plan.run(&mut bench, Caution::Calm, interrupt, observer)
     }
+}
+
+/// The shapes of the ternary matrices of a file, each once.
+pub fn shapes(file: &File) -> Vec<Shape> {
+    let ternary = file.tensors().iter().filter(|tensor| tensor.kind.is_ternary());
+    let shape = |tensor: &Tensor| match tensor.shape[..] {
+        [k, n] | [k, n, _] => Shape::new(n.try_into().ok()?, k.try_into().ok()?),
+        _ => None,
+    };
+    let shapes: BTreeSet<Shape> = ternary.filter_map(shape).collect();
+    shapes.into_iter().collect()
 }
 
 /// Why nothing was tuned.

@@ -389,7 +389,7 @@ pub(crate) fn refusal(checkpoint: &Checkpoint) -> String {
 
 pub(crate) fn logits(file: &File) -> Vec<f32> {
     let selection = Selection::new(None, 1).unwrap();
-    let model = Model::load(file, &selection, Pool::new(1), &|_, _| ()).unwrap_or_else(|error| panic!("{error}"));
+    let model = Model::from_gguf(file, &selection, Pool::new(1), &|_, _| ()).unwrap_or_else(|error| panic!("{error}"));
     let mut session = Session::new(&model, SessionOptions { kv: Some(KvType::F32), context: None }).unwrap();
     session.feed(&[3, 14, 15, 92, 65, 35, 89]).unwrap().to_vec()
 }

@@ -3,7 +3,7 @@
 use tritune::model::{Session, SessionError};
 
 /// Logits `[tokens, vocab]` of all tokens, fed by passes of so many.
-pub fn passes(mut session: Session<'_>, tokens: &[u32], length: usize) -> Vec<f32> {
+pub fn passes(mut session: Session, tokens: &[u32], length: usize) -> Vec<f32> {
     let mut logits = Vec::new();
     for pass in tokens.chunks(length) {
         let fed = session.feed_each(pass, 0, |_, row| {

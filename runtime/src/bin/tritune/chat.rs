@@ -7,14 +7,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use tritune::chat::{Message, Options, Template};
+use tritune::engine::{Finish, GenerationConfig, Timing};
 use tritune::gguf::File;
-use tritune::lookup::Lookup;
 use tritune::model::{KvType, Model, Session, SessionOptions};
 use tritune::sample::Sampler;
 use tritune::tokenizer::Tokenizer;
 
 use crate::engine::{Engine, ModelFile, Threads, tell_head, tell_lookup, warn_beyond};
-use crate::generate::{Generator, Sampling, Speed, limit};
+use crate::generate::{Sampling, limit, tell, write};
 
 /// Talk with a model in the format that it was trained on; what it says, and nothing else, goes to stdout
 ///
@@ -106,21 +106,19 @@ impl Chat {
         let session = Session::with_room(&model, options, context)?;
         let tokens = self.tokens.unwrap_or(usize::MAX);
         let mut machine = Machine {
-            model: &model,
+            model: model.clone(),
             session,
             sampler,
-            lookup: (!self.no_lookup).then(Lookup::new),
-            tokens,
-            fed: Vec::new(),
-            speed: Speed::default(),
+            config: GenerationConfig { tokens, lookup: !self.no_lookup, ..GenerationConfig::default() },
+            timing: Timing::default(),
         };
         match self.prompt {
             Some(prompt) => machine.answer(&mut talk, prompt)?,
             None => machine.listen(&mut talk)?,
         }
-        machine.speed.tell(model.pool().threads());
+        tell(machine.timing, model.pool().threads());
         tell_head(machine.session.head_use());
-        tell_lookup(machine.lookup.map(|lookup| lookup.tally()));
+        tell_lookup((!self.no_lookup).then(|| machine.session.lookup_tally()));
         Ok(())
     }
 }
@@ -166,19 +164,16 @@ impl Talk {
 }
 
 /// The model at work.
-struct Machine<'m> {
-    model: &'m Model,
-    session: Session<'m>,
+struct Machine {
+    model: Model,
+    session: Session,
     sampler: Sampler,
-    lookup: Option<Lookup>,
-    /// Of an answer, at most.
-    tokens: usize,
-    /// What the session was fed.
-    fed: Vec<u32>,
-    speed: Speed,
+    config: GenerationConfig,
+    /// All answers together.
+    timing: Timing,
 }
 
-impl Machine<'_> {
+impl Machine {
     /// Answers line after line of stdin.
     fn listen(&mut self, talk: &mut Talk) -> Result<()> {
         let asked = io::stdin().is_terminal();
@@ -225,26 +220,15 @@ impl Machine<'_> {
                 self.model.config().context,
             );
         }
-        // The last token is fed again where all are known: its logits are needed.
-        let same = self.fed.iter().zip(&prompt).take_while(|(fed, wanted)| fed == wanted).count();
-        let from = same.min(prompt.len().saturating_sub(1));
-        self.session.rewind(from);
-        self.fed.truncate(from);
-        let mut generator = Generator {
-            session: &mut self.session,
-            tokenizer: &talk.tokenizer,
-            sampler: &mut self.sampler,
-            lookup: self.lookup.as_mut(),
-        };
+        let mut generation = self.session.write(&prompt, &self.config, &mut self.sampler)?;
         let mut stdout = io::stdout().lock();
-        let generated = generator.generate(&prompt, from, self.tokens, &mut stdout)?;
+        let text = write(&mut generation, &mut stdout)?;
         writeln!(stdout)?;
         stdout.flush()?;
-        self.fed = prompt;
-        self.fed.extend(generated.fed);
-        self.speed = self.speed.and(generated.speed);
-        talk.said.push(Message::assistant(generated.text));
-        if generated.full {
+        self.timing += generation.timing();
+        let is_full = generation.finish() == Some(Finish::Context);
+        talk.said.push(Message::assistant(text));
+        if is_full {
             eprintln!("stopped: the context of {context} tokens is full; begin anew (/new), or ask for more with -c");
         }
         Ok(())

@@ -171,7 +171,7 @@ impl Engine {
             bar.set_position(done as u64);
         };
         let options = LoadOptions { head: self.head.into(), pack: pack.as_ref() };
-        let model = Model::load_with(file, &selection, pool, options, &progress)?;
+        let model = Model::from_gguf_with(file, &selection, pool, options, &progress)?;
         bar.finish_and_clear();
         tell_time(file, &model, start.elapsed(), pack.as_ref());
         tell_choices(&model);

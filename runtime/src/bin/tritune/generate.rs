@@ -2,13 +2,11 @@
 
 use std::io::Write;
 use std::num::ParseFloatError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tritune::lookup::{Chooser, Lookup};
-use tritune::model::Session;
-use tritune::sample::{Demand, Sampler, SamplerOptions, Scores};
-use tritune::tokenizer::{Stream, Tokenizer};
+use tritune::engine::{Generation, Timing};
+use tritune::sample::{Sampler, SamplerOptions};
 
 /// How tokens are chosen.
 #[derive(clap::Args)]
@@ -66,151 +64,23 @@ impl Sampling {
     }
 }
 
-/// A text that a model goes on with.
-pub(crate) struct Generator<'a, 'm> {
-    pub(crate) session: &'a mut Session<'m>,
-    pub(crate) tokenizer: &'a Tokenizer,
-    pub(crate) sampler: &'a mut Sampler,
-    /// Proposes several tokens to a pass; the text is the same with it and without.
-    pub(crate) lookup: Option<&'a mut Lookup>,
-}
-
-/// What came of it.
-pub(crate) struct Generated {
-    /// What was written.
-    pub(crate) text: String,
-    /// Tokens fed after the prompt.
-    pub(crate) fed: Vec<u32>,
-    /// The context had no more room.
-    pub(crate) full: bool,
-    pub(crate) speed: Speed,
-}
-
-/// How long it took.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Speed {
-    prompt: usize,
-    prompted: Duration,
-    written: usize,
-    generated: Duration,
-}
-
-impl Generator<'_, '_> {
-    /// Feeds the last tokens of `prompt`, those from `from` on, and writes at most `tokens` more to `out`, each as soon as
-    /// it is known; what ends a text or a turn ends it here.
-    pub(crate) fn generate(
-        &mut self,
-        prompt: &[u32],
-        from: usize,
-        tokens: usize,
-        out: impl Write,
-    ) -> Result<Generated> {
-        let start = Instant::now();
-        let Generator { session, tokenizer, sampler, lookup } = self;
-        let (mut fed, mut full) = (Vec::new(), false);
-        let fresh = &prompt[from..];
-        let scores = session.predict(fresh, sampler.demand(fresh))?;
-        fresh.iter().for_each(|&id| sampler.accept(id));
-        let mut speed = Speed { prompt: fresh.len(), prompted: start.elapsed(), ..Speed::default() };
-        let start = Instant::now();
-        if let Some(lookup) = lookup {
-            lookup.begin(prompt);
-        }
-        let stream = tokenizer.stream_after(prompt)?;
-        let mut writer = Writer { sampler, tokenizer, stream, left: tokens, text: String::new(), out };
-        // The first token comes out of the prompt's own pass, every other costs one of its own, or a part of one.
-        let mut next = if tokens > 0 { writer.choose(scores)? } else { None };
-        while let Some(id) = next {
-            full = session.position() == session.context();
-            if full {
-                break;
-            }
-            match lookup {
-                None => {
-                    let scores = session.predict(&[id], writer.demand(&[]))?;
-                    next = writer.choose(scores)?;
-                    fed.push(id);
-                }
-                Some(lookup) => {
-                    let most = writer.left;
-                    let (kept, chosen) = lookup.advance(session, id, most, &mut writer)?;
-                    fed.extend(kept);
-                    next = chosen;
-                }
-            }
-        }
-        let text = writer.finish()?;
-        (speed.written, speed.generated) = (fed.len(), start.elapsed());
-        Ok(Generated { text, fed, full, speed })
+/// Writes a text as it comes, and returns it.
+pub(crate) fn write(generation: &mut Generation<'_, &mut Sampler>, mut out: impl Write) -> Result<String> {
+    let mut text = String::new();
+    for token in generation {
+        let token = token?;
+        out.write_all(token.text.as_bytes()).and_then(|()| out.flush()).context("cannot write the text")?;
+        text.push_str(&token.text);
     }
+    Ok(text)
 }
 
-/// Chooses tokens and writes them.
-struct Writer<'a, W> {
-    sampler: &'a mut Sampler,
-    tokenizer: &'a Tokenizer,
-    stream: Stream<'a>,
-    /// Tokens to be written at most.
-    left: usize,
-    text: String,
-    out: W,
-}
-
-impl<W: Write> Chooser for Writer<'_, W> {
-    type Error = anyhow::Error;
-
-    fn demand(&mut self, ahead: &[u32]) -> Demand<'_> {
-        self.sampler.demand(ahead)
-    }
-
-    /// Writes the token, too, and returns it if the text goes on after it.
-    fn choose(&mut self, scores: Scores<'_>) -> Result<Option<u32>> {
-        let id = self.sampler.sample(scores)?;
-        if self.tokenizer.end_tokens().contains(&id) {
-            return Ok(None);
-        }
-        self.sampler.accept(id);
-        let text = self.stream.push(id)?;
-        write(&mut self.out, text)?;
-        self.text.push_str(text);
-        self.left -= 1;
-        Ok((self.left > 0).then_some(id))
-    }
-}
-
-impl<W: Write> Writer<'_, W> {
-    /// The whole text.
-    fn finish(mut self) -> Result<String> {
-        let text = self.stream.finish();
-        write(&mut self.out, text)?;
-        self.text.push_str(text);
-        Ok(self.text)
-    }
-}
-
-fn write(out: &mut impl Write, text: &str) -> Result<()> {
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write the text")
-}
-
-impl Speed {
-    /// Both taken together.
-    pub(crate) fn and(self, other: Speed) -> Speed {
-        Speed {
-            prompt: self.prompt + other.prompt,
-            prompted: self.prompted + other.prompted,
-            written: self.written + other.written,
-            generated: self.generated + other.generated,
-        }
-    }
-
-    /// Tells it on stderr.
-    pub(crate) fn tell(self, threads: usize) {
-        let rate = |tokens: usize, time: Duration| if tokens > 0 { tokens as f64 / time.as_secs_f64() } else { 0.0 };
-        eprintln!(
-            "prompt: {} tokens, {:.1} t/s; generation: {:.1} t/s on {threads} threads",
-            self.prompt,
-            rate(self.prompt, self.prompted),
-            rate(self.written, self.generated),
-        );
-    }
+/// Tells on stderr how long texts took.
+pub(crate) fn tell(Timing { prompt, prompted, written, writing }: Timing, threads: usize) {
+    let rate = |tokens: usize, time: Duration| if tokens > 0 { tokens as f64 / time.as_secs_f64() } else { 0.0 };
+    eprintln!(
+        "prompt: {prompt} tokens, {:.1} t/s; generation: {:.1} t/s on {threads} threads",
+        rate(prompt, prompted),
+        rate(written, writing),
+    );
 }

@@ -47,7 +47,7 @@ pub(crate) fn layout(
     let pool = Pool::new(model.pool().threads());
     // All logits are asked for.
     let options = LoadOptions { head: HeadMode::Full, ..LoadOptions::default() };
-    let read = perplexity(&Model::load_with(&other, selection, pool, options, &|_, _| ()).ok()?, &tokens)?;
+    let read = perplexity(&Model::from_gguf_with(&other, selection, pool, options, &|_, _| ()).ok()?, &tokens)?;
     (read < nonsense && read * CLEARLY < as_is).then(|| {
         format!(
             "{} reads as nonsense (perplexity {as_is:.0} of a plain sentence), but with the other layout of I2_S as a text \

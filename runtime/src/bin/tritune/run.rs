@@ -3,12 +3,12 @@
 use std::io;
 
 use anyhow::{Result, bail};
-use tritune::lookup::Lookup;
+use tritune::engine::{Finish, GenerationConfig};
 use tritune::model::{KvType, Session, SessionOptions};
 use tritune::tokenizer::{Special, Tokenizer};
 
 use crate::engine::{Engine, ModelFile, Threads, tell_head, tell_lookup, warn_beyond};
-use crate::generate::{Generator, Sampling, limit};
+use crate::generate::{Sampling, limit, tell, write};
 
 /// Complete a text; what is generated, and nothing else, goes to stdout
 #[derive(clap::Args)]
@@ -53,17 +53,19 @@ impl Run {
         let context = prompt.len().saturating_add(self.tokens).min(whole);
         warn_beyond(&model, context);
         let mut session = Session::with_room(&model, SessionOptions { kv: self.kv, context: Some(whole) }, context)?;
-        let mut lookup = (!self.no_lookup).then(Lookup::new);
-        let mut generator =
-            Generator { session: &mut session, tokenizer: &tokenizer, sampler: &mut sampler, lookup: lookup.as_mut() };
-        let generated = generator.generate(&prompt, 0, self.tokens, io::stdout().lock())?;
+        let lookup = !self.no_lookup;
+        let config = GenerationConfig { tokens: self.tokens, lookup, ..GenerationConfig::default() };
+        let mut generation = session.write(&prompt, &config, &mut sampler)?;
+        write(&mut generation, io::stdout().lock())?;
+        let (finish, timing) = (generation.finish(), generation.timing());
+        drop(generation);
         eprintln!();
-        if generated.full {
+        if finish == Some(Finish::Context) {
             eprintln!("stopped: the context of {context} tokens is full");
         }
-        generated.speed.tell(model.pool().threads());
+        tell(timing, model.pool().threads());
         tell_head(session.head_use());
-        tell_lookup(lookup.map(|lookup| lookup.tally()));
+        tell_lookup(lookup.then(|| session.lookup_tally()));
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tritune::gguf::{File, Tensor};
+use tritune::gguf::File;
 use tritune::kernels::{Isa, KERNELS, Kernel, Runnable, check_results, results_cache};
 use tritune::threads;
 use tritune::tune::{Bench, Plan, Supervisor, Tuning, serve};
@@ -77,12 +77,7 @@ fn model(name: &str) -> Result<Model, String> {
 /// The shapes of the ternary matrices of a file.
 fn shapes_of(path: &Path) -> Result<Vec<Shape>> {
     let file = File::open(path)?;
-    let ternary = file.tensors().iter().filter(|tensor| tensor.kind.is_ternary());
-    let shape = |tensor: &Tensor| match tensor.shape[..] {
-        [k, n] | [k, n, _] => Shape::new(n.try_into().ok()?, k.try_into().ok()?),
-        _ => None,
-    };
-    let shapes: Vec<Shape> = ternary.filter_map(shape).collect();
+    let shapes = tritune::tune::shapes(&file);
     if shapes.is_empty() {
         bail!("{} has no ternary matrix: there is nothing to tune for it", path.display());
     }

@@ -95,6 +95,19 @@ pub enum ConfigError {
         /// What is wrong with it.
         why: String,
     },
+    /// A key of the architecture that nobody reads.
+    #[error(
+        "{}: `{key}` is {value}, which is not known here and may change the result (if you know that it does not: \
+         --ignore-key {key}); get a model that does without, or a newer tritune", path.display()
+    )]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+    },
     /// A value that cannot be.
     #[error("{}: `{key}` is {value}, {why}; the file is damaged or its converter is at fault: download it again or \
              convert the model again", path.display())]

@@ -210,10 +210,8 @@ impl<'f> Reader<'f> {
                 None if IGNORED.contains(&suffix) => {}
                 None if ignored.contains(key) => unknown.push((key, value)),
                 None => {
-                    let why = format!(
-                        "is not known here and may change the result (if you know that it does not: --ignore-key {key})"
-                    );
-                    return Err(self.unsupported(key, value, why));
+                    let (path, key, value) = (self.file.path().into(), key.clone(), value.to_string());
+                    return Err(ConfigError::Unread { path, key, value });
                 }
             }
         }

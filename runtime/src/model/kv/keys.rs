@@ -48,11 +48,25 @@ impl Keys {
         self.tokens += 1;
     }
 
+    /// Elements and tokens that are stored where there are `tokens` keys.
+    pub(super) fn extent(&self, tokens: usize) -> (usize, usize) {
+        let kept = tokens.div_ceil(TILE) * TILE;
+        (kept * self.width, kept)
+    }
+
+    /// Takes over `tokens` keys as [`Store::save`] wrote them.
+    pub(super) fn load(&mut self, bytes: &[u8], tokens: usize) {
+        let (elements, kept) = self.extent(tokens);
+        self.tokens = tokens;
+        self.store.resize(elements, kept);
+        self.store.load(bytes);
+    }
+
     /// Forgets all keys but the first `tokens`.
     pub fn truncate(&mut self, tokens: usize) {
         self.tokens = self.tokens.min(tokens);
-        let kept = self.tokens.div_ceil(TILE) * TILE;
-        self.store.resize(kept * self.width, kept);
+        let (elements, kept) = self.extent(self.tokens);
+        self.store.resize(elements, kept);
     }
 
     /// One element: the slow way back, for tests.

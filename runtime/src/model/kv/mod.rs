@@ -183,6 +183,45 @@ impl KvCache {
         }
     }
 
+    /// Bytes that [`KvCache::save`] appends for `tokens` tokens.
+    pub(crate) fn state_bytes(&self, tokens: usize) -> usize {
+        self.parts(tokens).map(|(elements, tokens)| Store::state_bytes(self.kv, elements, tokens)).sum()
+    }
+
+    /// Appends all keys and values, as they are stored.
+    pub(crate) fn save(&self, out: &mut Vec<u8>) {
+        for head in self.layers.iter().flatten() {
+            head.keys.store().save(out);
+            head.values.store().save(out);
+        }
+    }
+
+    /// Whether `bytes` are keys and values that [`KvCache::save`] may have appended for `tokens` tokens.
+    pub(crate) fn is_state(&self, mut bytes: &[u8], tokens: usize) -> bool {
+        let mut next = |(elements, tokens)| {
+            let part = bytes.split_off(..Store::state_bytes(self.kv, elements, tokens));
+            part.is_some_and(|part| Store::is_finite(self.kv, elements, part))
+        };
+        self.parts(tokens).all(&mut next) && bytes.is_empty()
+    }
+
+    /// Takes over such keys and values in place of its own.
+    pub(crate) fn load(&mut self, mut bytes: &[u8], tokens: usize) {
+        let kv = self.kv;
+        let mut next =
+            |(elements, tokens)| bytes.split_off(..Store::state_bytes(kv, elements, tokens)).unwrap_or_default();
+        for HeadCache { keys, values } in self.layers.iter_mut().flatten() {
+            keys.load(next(keys.extent(tokens)), tokens);
+            values.load(next(values.extent(tokens)), tokens);
+        }
+    }
+
+    /// Elements and tokens of what is stored for `tokens` tokens, part after part.
+    fn parts(&self, tokens: usize) -> impl Iterator<Item = (usize, usize)> {
+        let heads = self.layers.iter().flatten();
+        heads.flat_map(move |HeadCache { keys, values }| [keys.extent(tokens), values.extent(tokens)])
+    }
+
     /// Forgets all tokens but the first `tokens`.
     pub fn truncate(&mut self, tokens: usize) {
         for head in self.layers.iter_mut().flatten() {

@@ -77,6 +77,60 @@ impl Store {
         }
     }
 
+    /// Bytes of as many elements of as many tokens, as [`Store::save`] writes them.
+    pub(super) fn state_bytes(kv: KvType, elements: usize, tokens: usize) -> usize {
+        match kv {
+            KvType::F32 => elements * size_of::<f32>(),
+            KvType::F16 => elements * size_of::<f16>(),
+            KvType::I8 => elements + tokens * size_of::<f32>(),
+        }
+    }
+
+    /// Appends all elements, little-endian, and the scales behind them.
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        match self {
+            Store::F32(all) => all.iter().for_each(|x| out.extend(x.to_le_bytes())),
+            Store::F16(all) => all.iter().for_each(|x| out.extend(x.to_le_bytes())),
+            Store::I8 { codes, scales } => {
+                out.extend(codes.iter().map(|code| *code as u8));
+                scales.iter().for_each(|scale| out.extend(scale.to_le_bytes()));
+            }
+        }
+    }
+
+    /// Whether all numbers that [`Store::save`] wrote are finite.
+    pub(super) fn is_finite(kv: KvType, elements: usize, bytes: &[u8]) -> bool {
+        let floats = |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().all(|bytes| f32::from_le_bytes(*bytes).is_finite());
+        match kv {
+            KvType::F32 => floats(bytes),
+            KvType::F16 => bytes.as_chunks::<2>().0.iter().all(|bytes| f16::from_le_bytes(*bytes).is_finite()),
+            KvType::I8 => floats(&bytes[elements..]),
+        }
+    }
+
+    /// Takes over what [`Store::save`] wrote of as many elements and tokens as there are now.
+    pub(super) fn load(&mut self, bytes: &[u8]) {
+        match self {
+            Store::F32(all) => {
+                for (x, bytes) in all.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    *x = f32::from_le_bytes(*bytes);
+                }
+            }
+            Store::F16(all) => {
+                for (x, bytes) in all.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *x = f16::from_le_bytes(*bytes);
+                }
+            }
+            Store::I8 { codes, scales } => {
+                let (of_codes, of_scales) = bytes.split_at(codes.len());
+                codes.iter_mut().zip(of_codes).for_each(|(code, byte)| *code = *byte as i8);
+                for (scale, bytes) in scales.iter_mut().zip(of_scales.as_chunks::<4>().0) {
+                    *scale = f32::from_le_bytes(*bytes);
+                }
+            }
+        }
+    }
+
     /// The number that an element of a token stands for: the slow way back, for tests.
     #[cfg(test)]
     pub(super) fn at(&self, token: usize, element: usize) -> f32 {

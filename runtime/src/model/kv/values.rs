@@ -50,10 +50,24 @@ impl Values {
         self.store.write(token, value, token * padded, 1);
     }
 
+    /// Elements and tokens that are stored where there are `tokens` values.
+    pub(super) fn extent(&self, tokens: usize) -> (usize, usize) {
+        (tokens * Self::padded(self.width), tokens)
+    }
+
+    /// Takes over `tokens` values as [`Store::save`] wrote them.
+    pub(super) fn load(&mut self, bytes: &[u8], tokens: usize) {
+        let (elements, kept) = self.extent(tokens);
+        self.tokens = tokens;
+        self.store.resize(elements, kept);
+        self.store.load(bytes);
+    }
+
     /// Forgets all values but the first `tokens`.
     pub fn truncate(&mut self, tokens: usize) {
         self.tokens = self.tokens.min(tokens);
-        self.store.resize(self.tokens * Self::padded(self.width), self.tokens);
+        let (elements, kept) = self.extent(self.tokens);
+        self.store.resize(elements, kept);
     }
 
     /// One element: the slow way back, for tests.

@@ -87,7 +87,7 @@ const WARM_UP: usize = 16;
 struct Bed<'m> {
     file: &'m File,
     model: &'m Model,
-    session: Session<'m>,
+    session: Session,
     /// Tokens in the session before each test.
     depth: usize,
 }
@@ -217,7 +217,7 @@ fn since(before: HeadUse, now: HeadUse) -> HeadUse {
     }
 }
 
-fn generate(session: &mut Session<'_>, ids: &[u32]) -> Result<()> {
+fn generate(session: &mut Session, ids: &[u32]) -> Result<()> {
     for id in ids {
         session.predict(std::slice::from_ref(id), LIKELIEST)?;
     }
