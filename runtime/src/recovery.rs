@@ -155,7 +155,7 @@ impl Recovery {
     /// [`Recovery::ContinueWithWarning`], and tried again by [`Recovery::Retry`].
     ///
     /// # Errors
-    /// The first item's that fails, by any other strategy, or in spite of several attempts.
+    /// The first item's that fails, by any other strategy, or in spite of several attempts; what was done before it is dropped.
     pub fn each<I, T, E: Transient + StdError>(
         self,
         items: impl IntoIterator<Item = I>,

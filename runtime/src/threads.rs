@@ -2,8 +2,8 @@
 //!
 //! Work is claimed item by item, and nobody waits for a thread that has claimed none: where a neighbour holds the core
 //! of a worker, the others do its share. A fork costs about a microsecond while the workers spin. They never spin when
-//! there are more threads than cores to run them: then the core that a spinning worker holds is the core that the work
-//! waits for.
+//! there are more threads than cores to run them, nor while several callers are at work: then the core that a spinning
+//! worker holds is the core that the work waits for.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -47,6 +47,8 @@ struct Team {
     inside: AtomicUsize,
     task: UnsafeCell<Option<*const Task>>,
     asleep: Vec<AtomicBool>,
+    /// Callers that are at work, by all threads or alone.
+    callers: AtomicUsize,
     stop: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -67,7 +69,7 @@ impl Team {
     fn serve(&self, index: usize, spin: Duration) {
         let mut seen = 0;
         loop {
-            let fork = self.wait(index, seen, spin);
+            let fork = self.wait(index, seen, self.spin(spin));
             if self.stop.load(SeqCst) {
                 return;
             }
@@ -87,6 +89,11 @@ impl Team {
             self.inside.fetch_sub(1, SeqCst);
             seen = fork;
         }
+    }
+
+    /// How long to spin, of as long as may be.
+    fn spin(&self, most: Duration) -> Duration {
+        if self.callers.load(Relaxed) > 1 { Duration::ZERO } else { most }
     }
 
     /// Waits for a fork that is open and was not seen yet, or for the end.
@@ -149,6 +156,7 @@ impl Pool {
             inside: AtomicUsize::new(0),
             task: UnsafeCell::new(None),
             asleep: (1..threads).map(|_| AtomicBool::new(false)).collect(),
+            callers: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
@@ -212,6 +220,7 @@ impl Pool {
         if self.workers.is_empty() {
             return task(0);
         }
+        let _caller = Caller::new(&self.team.callers);
         let _turn = match self.turn.try_lock() {
             Ok(turn) => turn,
             // The panic of a task is its caller's; the lock guards nothing that it could have left half done.
@@ -239,7 +248,7 @@ impl Pool {
     /// Waits until no worker is inside.
     fn leave(&self) {
         let left = || (self.team.inside.load(SeqCst) == 0).then_some(());
-        while spin_until(self.spin, left).is_none() {
+        while spin_until(self.team.spin(self.spin), left).is_none() {
             thread::yield_now();
         }
     }
@@ -250,6 +259,22 @@ impl Pool {
                 worker.thread.unpark();
             }
         }
+    }
+}
+
+/// Counted for as long as it is at work.
+struct Caller<'a>(&'a AtomicUsize);
+
+impl<'a> Caller<'a> {
+    fn new(callers: &'a AtomicUsize) -> Self {
+        callers.fetch_add(1, Relaxed);
+        Caller(callers)
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -384,6 +409,7 @@ mod tests {
     fn callers_do_not_wait_for_each_other() {
         let pool = Pool::new(2);
         let done = AtomicUsize::new(0);
+        let begin = Instant::now();
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
@@ -391,6 +417,7 @@ mod tests {
                         if item == 7 {
                             done.fetch_add(1, SeqCst);
                             while done.load(SeqCst) < 2 {
+                                assert!(begin.elapsed() < Duration::from_secs(60), "one waits for the other");
                                 thread::yield_now();
                             }
                         }

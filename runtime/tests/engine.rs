@@ -6,7 +6,7 @@ use tritune::Error;
 use tritune::chat::Message;
 use tritune::engine::{Cancel, Finish, Generation, GenerationConfig, GenerationError, StateError, Token};
 use tritune::model::{KvType, Model, Session, SessionOptions};
-use tritune::sample::SamplerOptions;
+use tritune::sample::{self, Sample, Sampler, SamplerOptions, Scores};
 use tritune::tokenizer::Special;
 
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/austen-5m-i2_s.gguf");
@@ -26,6 +26,14 @@ fn greedy(tokens: usize) -> GenerationConfig {
 
 fn tokens(generation: &mut Generation<'_>) -> Vec<Token> {
     generation.collect::<Result<_, _>>().expect("it goes on")
+}
+
+/// What a session holds: its tokens, and how the text goes on. Bytes behind the last token may differ.
+fn holds(session: &Session) -> (Vec<u32>, String) {
+    let options = SessionOptions { kv: Some(session.kv()), context: Some(session.context() + 6) };
+    let mut copy = session.model().session_with(options).unwrap();
+    copy.restore(&session.save().unwrap()).unwrap();
+    (session.tokens().to_vec(), write(&mut copy, "", &greedy(6)))
 }
 
 fn write(session: &mut Session, prompt: &str, config: &GenerationConfig) -> String {
@@ -119,6 +127,9 @@ fn stop_strings_end_a_text_before_them() {
     let text = generation.text().unwrap();
     assert_eq!((generation.finish(), &*text), (Some(Finish::Stop(1)), &whole[..whole.find(&stop).unwrap()]));
     drop(generation);
+    // The stop string is part of the session: the text goes on behind it.
+    let rest = write(&mut session, "", &greedy(5));
+    assert!(whole.contains(&format!("{stop}{}", rest.trim_end())), "{rest}");
     let error = session.generate(PROMPT, &GenerationConfig { stop: vec![String::new()], ..greedy(5) }).unwrap_err();
     assert_eq!(error.code(), "TT1601");
 }
@@ -136,12 +147,91 @@ fn a_text_is_cancelled_from_another_thread() {
     let more = generation.by_ref().count();
     assert!(more < 16 && generation.finish() == Some(Finish::Cancelled), "{more} after {first:?}");
     drop(generation);
-    // Before a prompt is fed, too.
-    let position = session.position();
-    let mut generation = session.generate(" and", &config).unwrap();
-    assert!(generation.next().is_none() && generation.finish() == Some(Finish::Cancelled));
-    drop(generation);
-    assert!(session.position() <= position);
+    // Before a prompt is fed, too: as if nobody had asked.
+    let before = holds(&session);
+    for prompt in [" and", ""] {
+        let mut generation = session.generate(prompt, &config).unwrap();
+        assert!(generation.next().is_none() && generation.finish() == Some(Finish::Cancelled));
+        drop(generation);
+        assert_eq!(holds(&session), before);
+    }
+}
+
+/// Chooses the likeliest token, and at last none at all.
+struct Failing(usize);
+
+impl Sample for Failing {
+    fn sample(&mut self, scores: Scores<'_>) -> Result<u32, sample::Error> {
+        self.0 = self.0.checked_sub(1).ok_or(sample::Error::Empty)?;
+        let best = scores.iter().max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
+        best.map(|(id, _)| id).ok_or(sample::Error::Empty)
+    }
+}
+
+#[test]
+fn a_session_holds_what_was_told_whatever_ends_a_text() {
+    let model = demo();
+    let tokenizer = model.tokenizer().unwrap();
+    // A text that repeats itself, so that passes choose several tokens.
+    let again = "She said that it was so. ".repeat(6);
+    let prompt = tokenizer.encode(&again, Special::Parse).unwrap();
+    let whole: Vec<u32> =
+        tokens(&mut model.session().unwrap().generate(&again, &greedy(30)).unwrap()).iter().map(|t| t.id).collect();
+    for count in 0..whole.len() {
+        let mut session = model.session().unwrap();
+        let generation = session.generate(&again, &greedy(30)).unwrap();
+        let told: Vec<u32> = generation.take(count).map(|token| token.unwrap().id).collect();
+        assert_eq!(told, whole[..count]);
+        let rest = tokens(&mut session.generate("", &greedy(30 - count)).unwrap());
+        assert_eq!(rest.iter().map(|token| token.id).collect::<Vec<_>>(), whole[count..], "after {count}");
+    }
+    for count in [0, 1, 7, 20] {
+        let mut session = model.session().unwrap();
+        write(&mut session, PROMPT, &greedy(3));
+        let state = holds(&session);
+        let mut told = Vec::new();
+        match session.generate_by(&again, &greedy(30), Failing(count)) {
+            Err(error) => assert_eq!((error.code(), count), ("TT1202", 0)),
+            Ok(mut generation) => {
+                let items: Vec<_> = generation.by_ref().collect();
+                assert_eq!(generation.finish(), Some(Finish::Failed));
+                let (last, before) = items.split_last().unwrap();
+                assert_eq!(last.as_ref().unwrap_err().code(), "TT1202", "the error is the last");
+                told.extend(before.iter().map(|token| token.as_ref().unwrap().id));
+                assert_eq!(told.len(), count);
+            }
+        }
+        if count == 0 {
+            assert_eq!(holds(&session), state);
+        } else {
+            // Every one of them once.
+            assert_eq!(session.tokens()[session.position() - count..], told);
+        }
+    }
+    // What is refused leaves everything, what was chosen last included.
+    let mut session = model.session().unwrap();
+    write(&mut session, PROMPT, &greedy(3));
+    let state = holds(&session);
+    let sampler = || Sampler::new(SamplerOptions::default()).unwrap();
+    assert_eq!(session.feed(&[]).unwrap_err().code(), "TT1105");
+    assert_eq!(session.write(&[], &config(3), sampler()).unwrap_err().code(), "TT1105");
+    assert_eq!(session.write(&[u32::MAX], &config(3), sampler()).unwrap_err().code(), "TT1106");
+    assert_eq!(session.write(&prompt.repeat(99), &config(3), sampler()).unwrap_err().code(), "TT1107");
+    assert_eq!(holds(&session), state);
+}
+
+#[test]
+fn penalties_know_all_of_the_text() {
+    let model = demo();
+    let penalised = |tokens| GenerationConfig {
+        sampler: SamplerOptions { temperature: 0.0, repeat_penalty: 1.4, repeat_last: 30, ..SamplerOptions::default() },
+        ..config(tokens)
+    };
+    let whole = write(&mut model.session().unwrap(), PROMPT, &penalised(40));
+    assert_ne!(whole, write(&mut model.session().unwrap(), PROMPT, &greedy(40)), "the penalty counts");
+    let mut session = model.session().unwrap();
+    let parts = write(&mut session, PROMPT, &penalised(15)) + &write(&mut session, "", &penalised(25));
+    assert_eq!(parts, whole);
 }
 
 #[test]
@@ -171,19 +261,19 @@ fn a_session_goes_on_from_its_bytes() {
         let options = SessionOptions { kv: Some(kv), context: Some(128) };
         let mut session = model.session_with(options).unwrap();
         write(&mut session, PROMPT, &greedy(37));
-        let state = session.save();
+        let state = session.save().unwrap();
         let whole = write(&mut session, "", &greedy(30));
         // In a session that held something else, of another copy of the model.
         let mut other = Model::load(DEMO).unwrap().session_with(options).unwrap();
         other.feed(&[5, 6, 7]).unwrap();
         other.restore(&state).unwrap();
-        assert_eq!(other.save(), state);
+        assert_eq!(other.save().unwrap(), state);
         assert_eq!(write(&mut other, "", &greedy(30)), whole, "{kv}");
 
-        let before = other.save();
+        let before = other.save().unwrap();
         let mut refused = |state: &[u8]| {
             let error = other.restore(state).unwrap_err();
-            assert_eq!(other.save(), before, "it is as it was");
+            assert_eq!(other.save().unwrap(), before, "it is as it was");
             error
         };
         for at in (0..state.len()).step_by(state.len() / 97 + 1) {
@@ -197,7 +287,7 @@ fn a_session_goes_on_from_its_bytes() {
     }
     let mut session = model.session_with(SessionOptions { kv: Some(KvType::F16), context: Some(20) }).unwrap();
     write(&mut session, PROMPT, &greedy(10));
-    let state = session.save();
+    let state = session.save().unwrap();
     let restore = |kv, context| {
         model.session_with(SessionOptions { kv: Some(kv), context: Some(context) }).unwrap().restore(&state)
     };
@@ -212,13 +302,13 @@ fn what_cannot_be_written_leaves_the_session_as_it_was() {
     let model = demo();
     let mut session = model.session_with(SessionOptions { kv: None, context: Some(16) }).unwrap();
     write(&mut session, PROMPT, &greedy(4));
-    let state = session.save();
+    let state = holds(&session);
     let long = "word ".repeat(40);
     let error = session.generate(&long, &greedy(4)).unwrap_err();
     assert_eq!(error.code(), "TT1107", "{error}");
     let sampler = SamplerOptions { temperature: f32::NAN, ..SamplerOptions::default() };
     assert_eq!(session.generate("x", &GenerationConfig { sampler, ..config(4) }).unwrap_err().code(), "TT1201");
-    assert_eq!(session.save(), state);
+    assert_eq!(holds(&session), state);
     // A full context ends a text: after what was chosen last is fed, a token for each position that is left, and one more.
     let left = 16 - (session.position() + 1);
     let mut generation = session.generate("", &greedy(100)).unwrap();

@@ -33,7 +33,7 @@ pub struct ModelBuilder {
     pack_cache: Option<PathBuf>,
     recovery: RecoveryPolicy,
     device: Device,
-    progress: Box<dyn Fn(usize, usize) + Sync>,
+    progress: Box<dyn Fn(usize, usize) + Send + Sync>,
 }
 
 enum Source {
@@ -41,7 +41,7 @@ enum Source {
     File(File),
     /// By a function, for tests.
     #[cfg(test)]
-    Opener(Box<dyn Fn() -> Result<File, crate::gguf::Error>>),
+    Opener(Box<dyn Fn() -> Result<File, crate::gguf::Error> + Send>),
 }
 
 impl fmt::Debug for ModelBuilder {
@@ -135,7 +135,7 @@ impl ModelBuilder {
     }
 
     /// Is told how many matrices of how many are done; from any thread.
-    pub fn progress(self, progress: impl Fn(usize, usize) + Sync + 'static) -> ModelBuilder {
+    pub fn progress(self, progress: impl Fn(usize, usize) + Send + Sync + 'static) -> ModelBuilder {
         ModelBuilder { progress: Box::new(progress), ..self }
     }
 
@@ -175,6 +175,9 @@ impl ModelBuilder {
             _ => file,
         };
         let pack = self.pack_cache.map(|path| Pack::open(path, &file, &pool));
+        if let Some(why) = pack.as_ref().and_then(Pack::refusal) {
+            tracing::warn!(%why, "packed weights are not used");
+        }
         let options = LoadOptions { head: self.head, pack: pack.as_ref() };
         let model = Model::from_gguf_with(&file, &selection, pool, options, &*self.progress)?;
         if let Some(pack) = &pack
@@ -205,9 +208,9 @@ fn passing_over_unknown_keys(mut file: File) -> Result<File, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::io;
-    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
     use std::time::Duration;
 
     use super::*;
@@ -218,12 +221,11 @@ mod tests {
     const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/austen-5m-i2_s.gguf");
 
     /// A file that is interrupted so many times before it opens.
-    fn interrupted(times: u32) -> (ModelBuilder, Rc<Cell<u32>>) {
-        let calls = Rc::new(Cell::new(0));
-        let count = Rc::clone(&calls);
+    fn interrupted(times: u32) -> (ModelBuilder, Arc<AtomicU32>) {
+        let calls = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&calls);
         let open = move || {
-            count.set(count.get() + 1);
-            if count.get() <= times {
+            if count.fetch_add(1, SeqCst) < times {
                 let source = io::Error::from(io::ErrorKind::Interrupted);
                 return Err(gguf::Error::Io { path: DEMO.into(), source });
             }
@@ -239,14 +241,16 @@ mod tests {
             ..RecoveryPolicy::default()
         };
         let (builder, calls) = interrupted(2);
+        fn goes_to_other_threads<T: Send>(_: &T) {}
+        goes_to_other_threads(&builder);
         builder.recovery(policy(3)).load().unwrap();
-        assert_eq!(calls.get(), 3);
+        assert_eq!(calls.load(SeqCst), 3);
         let (builder, calls) = interrupted(2);
         let error = builder.recovery(policy(2)).load().unwrap_err();
-        assert_eq!((error.code(), calls.get()), ("TT0601", 2));
+        assert_eq!((error.code(), calls.load(SeqCst)), ("TT0601", 2));
         let (builder, calls) = interrupted(1);
         let fail_fast = RecoveryPolicy { reads: Recovery::FailFast, ..RecoveryPolicy::default() };
-        assert!(builder.recovery(fail_fast).load().is_err() && calls.get() == 1);
+        assert!(builder.recovery(fail_fast).load().is_err() && calls.load(SeqCst) == 1);
     }
 
     #[test]

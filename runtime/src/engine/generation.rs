@@ -70,7 +70,7 @@ pub enum Finish {
     End,
     /// It has as many tokens as were asked for.
     Length,
-    /// A stop string came, by its number.
+    /// A stop string came, by its number. The text ends before it; its tokens are part of the session.
     Stop(usize),
     /// The context is full.
     Context,
@@ -159,6 +159,8 @@ pub struct Generation<'s, S: Sample = Sampler> {
     cancel: Option<Cancel>,
     /// Chosen, and not fed.
     next: Option<u32>,
+    /// What ends it, once all that was chosen before has been told.
+    failed: Option<GenerationError>,
     timing: Timing,
 }
 
@@ -176,21 +178,33 @@ struct Writer<S> {
     since: Instant,
     ready: VecDeque<Token>,
     finish: Option<Finish>,
+    /// What was chosen last, unless it was fed.
     last: Option<u32>,
+}
+
+/// Whom a sampler knows of a text already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Nobody: it is told of all of it.
+    Nothing,
+    /// What the session holds, and what was chosen last.
+    Held,
 }
 
 impl Session {
     /// Writes what comes after `prompt`, which comes after what the session holds: feeds the prompt, and returns the tokens one
-    /// by one.
+    /// by one. Spellings of special tokens in the prompt are those tokens.
     ///
     /// # Errors
     /// [`GenerationError`]: the session is as it was before.
     pub fn generate(&mut self, prompt: &str, config: &GenerationConfig) -> Result<Generation<'_>, GenerationError> {
         let sampler = Sampler::new(config.sampler.clone())?;
-        self.generate_by(prompt, config, sampler)
+        let text = self.and(prompt)?;
+        self.begin(&text, config, sampler, Told::Nothing)
     }
 
-    /// The same, with tokens chosen by `sampler` in place of the configuration's.
+    /// The same, with tokens chosen by `sampler` in place of the configuration's. It is told of what is fed, but for what it
+    /// chose last itself.
     ///
     /// # Errors
     /// Those of [`Session::generate`].
@@ -200,47 +214,83 @@ impl Session {
         config: &GenerationConfig,
         sampler: S,
     ) -> Result<Generation<'_, S>, GenerationError> {
-        let mut text = self.tokens().to_vec();
-        text.extend(self.unfed);
-        let model = self.model().clone();
-        let tokenizer = model.tokenizer()?;
-        let mut more = tokenizer.encode(prompt, Special::Parse)?;
-        if !text.is_empty() && more.first().copied() == tokenizer.bos() {
-            more.remove(0);
-        }
-        text.extend(more);
-        self.write(&text, config, sampler)
+        let text = self.and(prompt)?;
+        self.begin(&text, config, sampler, Told::Held)
     }
 
     /// Writes what comes after a text, given as tokens. What the session holds of it is not fed again; what it holds besides is
-    /// forgotten.
+    /// forgotten. The sampler is told of what is fed, but for what it chose last itself.
     ///
     /// # Errors
-    /// Those of [`Session::generate`].
+    /// Those of [`Session::generate`]; but what the text does not begin with is forgotten, unless the text itself is refused.
     pub fn write<S: Sample>(
         &mut self,
         text: &[u32],
         config: &GenerationConfig,
         sampler: S,
     ) -> Result<Generation<'_, S>, GenerationError> {
+        self.begin(text, config, sampler, Told::Held)
+    }
+
+    /// Answers messages in the model's own format. What the session holds of the same chat is not fed again, and what it holds
+    /// besides is forgotten.
+    ///
+    /// # Errors
+    /// Those of [`Session::write`], and messages that the template refuses.
+    #[cfg(feature = "chat")]
+    pub fn chat(&mut self, messages: &[Message], config: &GenerationConfig) -> Result<Generation<'_>, GenerationError> {
+        let model = self.model().clone();
+        let prompt = model.template()?.encode(model.tokenizer()?, messages, &chat::Options::default())?;
+        self.begin(&prompt, config, Sampler::new(config.sampler.clone())?, Told::Nothing)
+    }
+
+    /// What the session holds, and a text after it.
+    fn and(&self, prompt: &str) -> Result<Vec<u32>, GenerationError> {
+        let tokenizer = self.model().tokenizer()?;
+        let mut text = self.tokens().to_vec();
+        text.extend(self.unfed);
+        let more = match text.last() {
+            Some(&last) => tokenizer.encode_after(last, prompt)?,
+            None => tokenizer.encode(prompt, Special::Parse)?,
+        };
+        text.extend(more);
+        Ok(text)
+    }
+
+    fn begin<S: Sample>(
+        &mut self,
+        text: &[u32],
+        config: &GenerationConfig,
+        sampler: S,
+        told: Told,
+    ) -> Result<Generation<'_, S>, GenerationError> {
+        let start = Instant::now();
         if let Some(number) = config.stop.iter().position(String::is_empty) {
             return Err(GenerationError::Stop { number });
         }
+        // All that can be refused is, before anything is forgotten.
+        self.check_text(text)?;
         let model = self.model().clone();
-        let tokenizer = model.tokenizer()?;
-        // The last token is fed again where all are known: its logits are needed.
+        let pending = model.tokenizer()?.stream_after(text)?.into_pending();
+        let (held, unfed) = self.mark();
         let same = self.tokens().iter().zip(text).take_while(|(held, wanted)| held == wanted).count();
-        let from = same.min(text.len().saturating_sub(1));
-        let start = Instant::now();
+        // The last token is fed again where all are known: its logits are needed.
+        let from = same.min(text.len() - 1);
         let fresh = &text[from..];
-        if text.len() > self.context() {
-            // Before anything is forgotten.
-            let (position, more, context) = (from, fresh.len(), self.context());
-            return Err(SessionError::Overrun { position, more, context }.into());
-        }
+        // Where it comes back to: what was held, if by another name, or what of it the text begins with.
+        let back = match from {
+            _ if from == held => (held, unfed),
+            _ if from + 1 == held && same == held => (from, Some(text[from])),
+            _ => (from, None),
+        };
         self.rewind(from);
+        let known = usize::from(from == held && unfed == Some(text[from]));
+        let untold = match told {
+            Told::Nothing => text,
+            Told::Held => &fresh[known..],
+        };
         let mut writer = Writer {
-            pending: tokenizer.stream_after(text)?.into_pending(),
+            pending,
             stop: Stop::new(&config.stop),
             logprobs: config.logprobs,
             left: config.tokens,
@@ -250,42 +300,39 @@ impl Session {
             finish: (config.tokens == 0).then_some(Finish::Length),
             last: None,
             sampler,
-            model: model.clone(),
+            model,
         };
         let span = tracing::debug_span!("prefill", tokens = fresh.len());
         let entered = span.enter();
         let is_cancelled = || config.cancel.as_ref().is_some_and(Cancel::is_cancelled);
-        let demand = writer.demand(fresh);
-        let scores = self.predict_unless(fresh, demand, is_cancelled)?;
-        drop(entered);
+        let demand = writer.demand(untold);
         let mut next = None;
-        match scores {
-            None => writer.finish = Some(Finish::Cancelled),
-            Some(_) if config.tokens == 0 => fresh.iter().for_each(|&id| writer.sampler.accept(id)),
-            Some(scores) => {
-                fresh.iter().for_each(|&id| writer.sampler.accept(id));
+        let chosen = match self.predict_unless(fresh, demand, is_cancelled) {
+            Ok(Some(scores)) => {
+                untold.iter().for_each(|&id| writer.sampler.accept(id));
                 writer.since = Instant::now();
-                next = writer.choose(scores)?;
+                if config.tokens > 0 { writer.choose(scores).map(|chosen| next = chosen) } else { Ok(()) }
             }
+            Ok(None) => {
+                writer.finish = Some(Finish::Cancelled);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        };
+        drop(entered);
+        if chosen.is_err() || writer.finish == Some(Finish::Cancelled) {
+            self.back(back);
         }
+        chosen?;
         let lookup = config.lookup.then(|| {
             let mut lookup = std::mem::take(&mut self.lookup);
             lookup.begin(text);
             lookup
         });
-        let timing = Timing { prompt: fresh.len(), prompted: start.elapsed(), ..Timing::default() };
-        Ok(Generation { session: self, writer, lookup, cancel: config.cancel.clone(), next, timing })
-    }
-
-    /// Answers messages in the model's own format. What the session holds of the same chat is not fed again.
-    ///
-    /// # Errors
-    /// Those of [`Session::generate`].
-    #[cfg(feature = "chat")]
-    pub fn chat(&mut self, messages: &[Message], config: &GenerationConfig) -> Result<Generation<'_>, GenerationError> {
-        let model = self.model().clone();
-        let prompt = model.template()?.encode(model.tokenizer()?, messages, &chat::Options::default())?;
-        self.write(&prompt, config, Sampler::new(config.sampler.clone())?)
+        let prompt = if writer.finish == Some(Finish::Cancelled) { 0 } else { fresh.len() };
+        let timing = Timing { prompt, prompted: start.elapsed(), ..Timing::default() };
+        let cancel = config.cancel.clone();
+        Ok(Generation { session: self, writer, lookup, cancel, next, failed: None, timing })
     }
 
     /// The embedding `[embedding]` of a text, of length 1, by a model that was made for it: see [`Session::embed`].
@@ -312,6 +359,19 @@ impl<S: Sample> Generation<'_, S> {
     /// The session, with what was fed so far.
     pub fn session(&self) -> &Session {
         self.session
+    }
+
+    /// What was held back of a text that was cancelled or failed, since it could have become a stop string or a character.
+    /// Every other end tells it with the last token.
+    pub fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        if matches!(self.finish(), Some(Finish::Cancelled | Finish::Failed)) {
+            let Writer { stop, pending, .. } = &mut self.writer;
+            // It is text now, whatever it may be the beginning of.
+            stop.push(pending.finish(), &mut rest);
+            stop.finish(&mut rest);
+        }
+        rest
     }
 
     /// The whole text, from here to its end.
@@ -352,6 +412,10 @@ impl<S: Sample> Iterator for Generation<'_, S> {
             if let Some(token) = self.writer.ready.pop_front() {
                 return Some(Ok(token));
             }
+            if let Some(error) = self.failed.take() {
+                self.writer.finish = Some(Finish::Failed);
+                return Some(Err(error));
+            }
             if self.writer.finish.is_some() {
                 return None;
             }
@@ -360,19 +424,25 @@ impl<S: Sample> Iterator for Generation<'_, S> {
                 return None;
             }
             let id = self.next.take()?;
-            if let Err(error) = self.advance(id) {
-                self.writer.finish = Some(Finish::Failed);
-                return Some(Err(error));
-            }
+            self.failed = self.advance(id).err();
         }
     }
 }
 
 impl<S: Sample> Drop for Generation<'_, S> {
-    /// What was chosen last is not in the session yet: the next text begins with it.
+    /// The session is left with what was told: a pass may have chosen more. What was told last is not fed yet: the next text
+    /// begins with it.
     fn drop(&mut self) {
-        let goes_on = !matches!(self.writer.finish, Some(Finish::End | Finish::Stop(_)));
-        self.session.unfed = self.writer.last.filter(|_| goes_on);
+        let Generation { session, writer, .. } = self;
+        let unseen = writer.ready.len();
+        if unseen > 0 {
+            // All that was chosen was fed, in order, but for the last.
+            let at = session.position() - unseen + usize::from(writer.last.is_some()) - 1;
+            let last = session.tokens().get(at).copied();
+            session.back((at, last));
+        } else if !matches!(writer.finish, Some(Finish::Cancelled)) || writer.last.is_some() {
+            session.unfed = writer.last.filter(|_| writer.finish != Some(Finish::End));
+        }
         if let Some(lookup) = self.lookup.take() {
             self.session.lookup = lookup;
         }
@@ -391,6 +461,8 @@ impl<S: Sample> Chooser for Writer<S> {
 
     /// Returns the token if the text goes on after it.
     fn choose(&mut self, scores: Scores<'_>) -> Result<Option<u32>, GenerationError> {
+        // The one before was fed: these are its scores.
+        self.last = None;
         let id = self.sampler.sample(scores)?;
         let (logprob, alternatives) = match self.logprobs {
             Some(count) => likeliest(scores.logits(), id, count),

@@ -1,19 +1,18 @@
 //! A session's state as bytes: what was fed, with its keys and values, to go on with later, or elsewhere.
 //!
 //! Little-endian: the magic, the version, the hash of the model, how keys and values are stored, the number of tokens, the
-//! token that is to be fed next (2³² − 1: none), the tokens; for each layer and head the keys, in tiles, and the values; the
+//! token that is to be fed next (2³² − 1: none), whether positions are told apart as in a long context, the tokens; for each layer and head the keys, in tiles, and the values; the
 //! hash of all that (XXH3, 128 bits). It is of one version: what another one wrote is refused.
 
 use twox_hash::XxHash3_128;
 
 use crate::model::{KvType, Session};
-use crate::pack::content;
 
 const MAGIC: &[u8; 16] = b"tritune session\n";
 const VERSION: u32 = 1;
 const NONE: u32 = u32::MAX;
 /// Bytes before the tokens: magic, version, model, type, number of tokens, the next one.
-const HEAD: usize = 16 + 4 + 16 + 4 + 8 + 4;
+const HEAD: usize = 16 + 4 + 16 + 4 + 8 + 4 + 4;
 const HASH: usize = 16;
 
 /// A state that cannot be gone on with. The session is as it was before.
@@ -51,6 +50,17 @@ pub enum StateError {
         /// The session's room.
         context: usize,
     },
+    /// Positions of a long context in one for a short one, or the other way round.
+    #[error(
+        "the state has positions of another length of context: make the session with the context that it was saved with"
+    )]
+    Rope,
+    /// No memory for it.
+    #[error("there is no memory for a state of {bytes} bytes")]
+    Memory {
+        /// Its size.
+        bytes: usize,
+    },
     /// Cut short, or changed.
     #[error("the state is damaged: {what}; feed the text again")]
     Damaged {
@@ -61,19 +71,24 @@ pub enum StateError {
 
 impl Session {
     /// The session's state, to be kept: as many bytes as its keys and values take, and four for each token.
-    pub fn save(&self) -> Vec<u8> {
-        let mut out =
-            Vec::with_capacity(HEAD + 4 * self.tokens.len() + self.cache.state_bytes(self.tokens.len()) + HASH);
+    ///
+    /// # Errors
+    /// [`StateError::Memory`].
+    pub fn save(&self) -> Result<Vec<u8>, StateError> {
+        let bytes = HEAD + 4 * self.tokens.len() + self.cache.state_bytes(self.tokens.len()) + HASH;
+        let mut out = Vec::new();
+        out.try_reserve_exact(bytes).map_err(|_| StateError::Memory { bytes })?;
         out.extend(MAGIC);
         out.extend(VERSION.to_le_bytes());
-        out.extend(content(self.model.file()).to_le_bytes());
+        out.extend(self.model.content().to_le_bytes());
         out.extend(number(self.kv()).to_le_bytes());
         out.extend((self.tokens.len() as u64).to_le_bytes());
         out.extend(self.unfed.unwrap_or(NONE).to_le_bytes());
+        out.extend(u32::from(self.is_long).to_le_bytes());
         self.tokens.iter().for_each(|token| out.extend(token.to_le_bytes()));
         self.cache.save(&mut out);
         out.extend(XxHash3_128::oneshot(&out).to_le_bytes());
-        out
+        Ok(out)
     }
 
     /// Takes over a state in place of the session's own, by the same model and the same type of keys and values: what is then
@@ -95,7 +110,7 @@ impl Session {
         if XxHash3_128::oneshot(rest).to_le_bytes() != *hash {
             return Err(StateError::Damaged { what: "its checksum is another's" });
         }
-        if u128::from_le_bytes(reader.array()?) != content(self.model.file()) {
+        if u128::from_le_bytes(reader.array()?) != self.model.content() {
             return Err(StateError::Model);
         }
         let kv = u32::from_le_bytes(reader.array()?);
@@ -108,6 +123,9 @@ impl Session {
         let count = usize::try_from(tokens).ok().filter(|count| *count <= self.context());
         let Some(count) = count else { return Err(StateError::Room { tokens, context: self.context() }) };
         let unfed = u32::from_le_bytes(reader.array()?);
+        if u32::from_le_bytes(reader.array()?) != u32::from(self.is_long) {
+            return Err(StateError::Rope);
+        }
         let ids = reader.take(4 * count)?.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
         let vocab = self.model.config().vocab;
         if ids.clone().chain([unfed].into_iter().filter(|id| *id != NONE)).any(|id| id as usize >= vocab) {

@@ -250,7 +250,9 @@ coded!(StateError, State:
     Model "TT1403" "the state is of another model",
     Type "TT1404" "the state has keys and values of another type",
     Room "TT1405" "the state has more tokens than there is room for",
-    Damaged "TT1406" "the state is damaged";
+    Damaged "TT1406" "the state is damaged",
+    Rope "TT1407" "the state has positions of another length of context",
+    Memory "TT1408" "there is no memory for a state";
     through
 );
 

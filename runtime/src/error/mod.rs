@@ -11,7 +11,7 @@
 //! let error: Error = Model::load("nowhere.gguf").context("preparing the assistant").unwrap_err();
 //! assert_eq!(error.code(), "TT0601");
 //! assert_eq!(error.to_string(), "preparing the assistant");
-//! // The chain of sources, from what was being done to what the system said.
+//! // The chain of sources, from what was being done to what the system said, which messages before it may quote.
 //! let mut cause = error.source();
 //! while let Some(source) = cause {
 //!     println!("because {source}");

@@ -21,12 +21,13 @@ mod words;
 mod tests;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 #[cfg(feature = "chat")]
 use crate::chat::{self, Template};
 use crate::gguf;
 use crate::kernels::Selection;
+use crate::pack;
 use crate::threads::Pool;
 use crate::tokenizer::{self, Tokenizer};
 
@@ -53,6 +54,8 @@ struct Contents {
     weights: Weights,
     pool: Pool,
     words: Words,
+    /// The hash of the file's content, once somebody asked.
+    content: OnceLock<u128>,
 }
 
 /// A model that cannot be loaded.
@@ -99,7 +102,14 @@ impl Model {
         file.check_filled()?;
         let config = Config::read(file)?;
         let weights = Weights::load(file, &config, selection, &pool, options, progress)?;
-        Ok(Model(Arc::new(Contents { file: file.clone(), config, weights, pool, words: Words::default() })))
+        Ok(Model(Arc::new(Contents {
+            file: file.clone(),
+            config,
+            weights,
+            pool,
+            words: Words::default(),
+            content: OnceLock::new(),
+        })))
     }
 
     /// Where the file is, or the name that it was given.
@@ -120,6 +130,11 @@ impl Model {
     /// The threads that the model runs on.
     pub fn pool(&self) -> &Pool {
         &self.0.pool
+    }
+
+    /// Tells the model from all others: of a copy of its file it is the same.
+    pub(crate) fn content(&self) -> u128 {
+        *self.0.content.get_or_init(|| pack::content(&self.0.file))
     }
 
     /// The file that it was loaded from.

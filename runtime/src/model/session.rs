@@ -133,6 +133,8 @@ pub struct Session {
     pub(crate) lookup: Lookup,
     kv: KvType,
     kv_bytes: usize,
+    /// Whether positions are told apart as for a context that is longer than the one that the model was first made for.
+    pub(crate) is_long: bool,
 }
 
 impl Session {
@@ -173,6 +175,7 @@ impl Session {
         let mut tokens = Vec::new();
         tokens.try_reserve_exact(context).map_err(no_room)?;
         let ropes = model.weights().ropes(whole).clone();
+        let is_long = model.weights().is_long(whole);
         let forward = Forward::new(config, ropes, context, context.min(BATCH), model.pool().threads());
         Ok(Session {
             model: model.clone(),
@@ -183,6 +186,7 @@ impl Session {
             lookup: Lookup::new(),
             kv,
             kv_bytes: bytes,
+            is_long,
         })
     }
 
@@ -228,9 +232,9 @@ impl Session {
     /// # Errors
     /// A model of embeddings; no tokens, ids out of range, more than fit; numbers that are not finite. The session then is as it was before.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], SessionError> {
-        let start = self.position();
+        let before = self.mark();
         if let Err(error) = self.advance(tokens) {
-            self.rewind(start);
+            self.back(before);
             return Err(error);
         }
         Ok(&self.forward.logits()[..self.model.config().vocab])
@@ -247,10 +251,10 @@ impl Session {
     /// # Errors
     /// Those of [`Session::feed`]. The session then is as it was before.
     pub fn predict(&mut self, tokens: &[u32], demand: Demand<'_>) -> Result<Scores<'_>, SessionError> {
-        let start = self.position();
+        let before = self.mark();
         let decided = self.advance_layers(tokens).and_then(|last| self.decide(last..last + 1, demand));
         if let Err(error) = decided {
-            self.rewind(start);
+            self.back(before);
             return Err(error);
         }
         Ok(self.forward.scores(self.model.config().vocab, 0))
@@ -264,27 +268,51 @@ impl Session {
         demand: Demand<'_>,
         is_cancelled: impl Fn() -> bool,
     ) -> Result<Option<Scores<'_>>, SessionError> {
-        let start = self.position();
-        self.check_head()?;
-        self.check(tokens)?;
-        let (before, last) = tokens.split_at((tokens.len() - 1) / BATCH * BATCH);
-        for batch in before.chunks(BATCH) {
-            let taken = if is_cancelled() { Ok(false) } else { self.take(batch).map(|()| true) };
-            if !matches!(taken, Ok(true)) {
-                self.rewind(start);
-                return taken.map(|_| None);
-            }
-        }
-        if is_cancelled() {
-            self.rewind(start);
-            return Ok(None);
-        }
-        let decided = self.advance_layers(last).and_then(|last| self.decide(last..last + 1, demand));
-        if let Err(error) = decided {
-            self.rewind(start);
-            return Err(error);
+        let before = self.mark();
+        let taken = self.take_unless(tokens, demand, is_cancelled);
+        if !matches!(taken, Ok(true)) {
+            self.back(before);
+            return taken.map(|_| None);
         }
         Ok(Some(self.forward.scores(self.model.config().vocab, 0)))
+    }
+
+    /// Whether it was not cancelled.
+    fn take_unless(
+        &mut self,
+        tokens: &[u32],
+        demand: Demand<'_>,
+        is_cancelled: impl Fn() -> bool,
+    ) -> Result<bool, SessionError> {
+        self.check_head()?;
+        self.check(tokens)?;
+        let mut last = 0;
+        for batch in tokens.chunks(BATCH) {
+            if is_cancelled() {
+                return Ok(false);
+            }
+            self.take(batch)?;
+            last = batch.len() - 1;
+        }
+        self.decide(last..last + 1, demand)?;
+        Ok(true)
+    }
+
+    /// Where it stands, to come [back](Self::back) to.
+    pub(crate) fn mark(&self) -> (usize, Option<u32>) {
+        (self.position(), self.unfed)
+    }
+
+    /// Forgets what was fed since, and nothing else.
+    pub(crate) fn back(&mut self, (position, unfed): (usize, Option<u32>)) {
+        self.rewind(position);
+        self.unfed = unfed;
+    }
+
+    /// Refuses a text that the session cannot hold as a whole.
+    pub(crate) fn check_text(&self, text: &[u32]) -> Result<(), SessionError> {
+        self.check_head()?;
+        self.check_from(0, text)
     }
 
     /// Feeds up to [`Float::FEW`] tokens, and returns what `demand` asks for of every one of them: see
@@ -297,10 +325,10 @@ impl Session {
         if tokens.len() > Float::FEW {
             return Err(SessionError::Pass { tokens: tokens.len() });
         }
-        let start = self.position();
+        let before = self.mark();
         let decided = self.advance_layers(tokens).and_then(|_| self.decide(0..tokens.len(), demand));
         if let Err(error) = decided {
-            self.rewind(start);
+            self.back(before);
             return Err(error);
         }
         Ok(Predictions { forward: &self.forward, vocab: self.model.config().vocab, tokens: tokens.len() })
@@ -348,10 +376,10 @@ impl Session {
         from: usize,
         each: impl FnMut(usize, &[f32]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let start = self.position();
+        let before = self.mark();
         let fed = self.advance_each(tokens, from, each);
         if fed.is_err() {
-            self.rewind(start);
+            self.back(before);
         }
         fed
     }
@@ -454,6 +482,10 @@ impl Session {
     }
 
     fn check(&self, tokens: &[u32]) -> Result<(), SessionError> {
+        self.check_from(self.position(), tokens)
+    }
+
+    fn check_from(&self, position: usize, tokens: &[u32]) -> Result<(), SessionError> {
         let (vocab, context) = (self.model.config().vocab, self.context());
         if tokens.is_empty() {
             return Err(SessionError::Empty);
@@ -461,8 +493,8 @@ impl Session {
         if let Some((index, &id)) = tokens.iter().enumerate().find(|&(_, &id)| id as usize >= vocab) {
             return Err(SessionError::Token { id, index, vocab });
         }
-        if tokens.len() > context - self.position() {
-            return Err(SessionError::Overrun { position: self.position(), more: tokens.len(), context });
+        if tokens.len() > context - position {
+            return Err(SessionError::Overrun { position, more: tokens.len(), context });
         }
         Ok(())
     }

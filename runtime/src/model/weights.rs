@@ -195,9 +195,14 @@ impl Weights {
     /// How positions are told apart where there is to be room for `context` tokens.
     pub fn ropes(&self, context: usize) -> &Ropes {
         match &self.long {
-            Some((original, long)) if context > *original => long,
+            Some((_, long)) if self.is_long(context) => long,
             _ => &self.ropes,
         }
+    }
+
+    /// Whether a context of `context` tokens has other factors than a short one.
+    pub fn is_long(&self, context: usize) -> bool {
+        self.long.as_ref().is_some_and(|(original, _)| context > *original)
     }
 }
 

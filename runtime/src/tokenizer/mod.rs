@@ -113,7 +113,7 @@ impl Tokenizer {
             Special::Parse => &self.special,
             Special::Plain => &self.user_defined,
         };
-        let mut ids = self.encode_around(text, spellings.find(text))?;
+        let mut ids = self.encode_around(text, spellings.find(text), true)?;
         if special == Special::Parse {
             self.begin(&mut ids);
             if let Some(eos) = self.add_eos
@@ -125,16 +125,33 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The ids of `text` in which special tokens were found.
-    fn encode_around(&self, text: &str, found: impl Iterator<Item = (u32, Range<usize>)>) -> Result<Vec<u32>, Error> {
+    /// The ids of a `text` that goes on after other tokens, of which `last` is the last: nothing is added to it, neither BOS,
+    /// nor EOS, nor a space, where the one before was no special token. Spellings of special tokens are those tokens.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`], and an id that is not in the vocabulary.
+    pub fn encode_after(&self, last: u32, text: &str) -> Result<Vec<u32>, Error> {
+        let (_, role) = self.token(last)?;
+        self.encode_around(text, self.special.find(text), role.is_special())
+    }
+
+    /// The ids of `text` in which special tokens were found; it begins `at_boundary`: at the beginning of all text, or behind a
+    /// special token.
+    fn encode_around(
+        &self,
+        text: &str,
+        found: impl Iterator<Item = (u32, Range<usize>)>,
+        at_boundary: bool,
+    ) -> Result<Vec<u32>, Error> {
         let mut ids = Vec::new();
-        let mut done = 0;
+        let (mut done, mut at_boundary) = (0, at_boundary);
         for (id, place) in found {
-            self.encode_between(&text[done..place.start], &mut ids)?;
+            self.encode_between(&text[done..place.start], at_boundary, &mut ids)?;
+            at_boundary = true;
             ids.push(id);
             done = place.end;
         }
-        self.encode_between(&text[done..], &mut ids)?;
+        self.encode_between(&text[done..], at_boundary, &mut ids)?;
         Ok(ids)
     }
 
@@ -148,7 +165,7 @@ impl Tokenizer {
     }
 
     /// Text without special tokens.
-    fn encode_between(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Error> {
+    fn encode_between(&self, text: &str, at_boundary: bool, ids: &mut Vec<u32>) -> Result<(), Error> {
         if text.is_empty() {
             return Ok(());
         }
@@ -169,7 +186,7 @@ impl Tokenizer {
             Kind::SentencePiece { escape: false, .. } => self.encode_word(text, ids),
             Kind::SentencePiece { escape: true, prefix } => {
                 let mut word = String::with_capacity(text.len() + text.len() / 2);
-                word.extend(prefix.then_some(SPACE));
+                word.extend((*prefix && at_boundary).then_some(SPACE));
                 word.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
                 self.encode_word(&word, ids)
             }

@@ -56,7 +56,7 @@ impl Tokenizer {
                 },
             }
         }
-        let mut ids = self.encode_around(text, found.into_iter())?;
+        let mut ids = self.encode_around(text, found.into_iter(), true)?;
         self.begin(&mut ids);
         Ok(ids)
     }

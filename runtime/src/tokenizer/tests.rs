@@ -197,6 +197,26 @@ fn the_space_prefix_comes_and_goes_with_the_text() {
 }
 
 #[test]
+fn a_text_that_goes_on_gets_nothing_in_front_or_behind() {
+    let vocabulary = |pieces: &[&str]| Vocabulary {
+        add_bos: Some(true),
+        add_eos: Some(true),
+        add_space_prefix: Some(true),
+        ..sentence_piece(true, pieces)
+    };
+    let tokenizer = Tokenizer::new(vocabulary(&["▁", "a", ",", "▁a"])).unwrap();
+    let whole = tokenizer.encode("a", Special::Parse).unwrap();
+    assert_eq!(texts(&tokenizer, &whole), ["<s>", "▁a", "</s>"]);
+    let a = whole[1];
+    assert_eq!(texts(&tokenizer, &tokenizer.encode_after(a, ",a").unwrap()), [",", "a"]);
+    // Behind a special token, and behind one that is spelt, a word begins as it does in front.
+    assert_eq!(texts(&tokenizer, &tokenizer.encode_after(whole[0], "a").unwrap()), ["▁a"]);
+    assert_eq!(texts(&tokenizer, &tokenizer.encode_after(a, "a</s>a").unwrap()), ["a", "</s>", "▁a"]);
+    assert!(tokenizer.encode_after(a, "").unwrap().is_empty());
+    assert!(matches!(tokenizer.encode_after(u32::MAX, "a"), Err(Error::Id { .. })));
+}
+
+#[test]
 fn a_vocabulary_without_a_space_piece_still_gives_texts_back() {
     let tokenizer = Tokenizer::new(sentence_piece(true, &["a"])).unwrap();
     let ids = tokenizer.encode(" a ▁", Special::Plain).unwrap();

@@ -195,7 +195,7 @@ impl Machine {
                     Err(error) => {
                         talk.said.pop();
                         unanswered += usize::from(!asked);
-                        eprintln!("error: {error:#}");
+                        eprintln!("error: {}", crate::line(&error));
                     }
                     Ok(()) => {}
                 },
