@@ -1,4 +1,5 @@
 //! Writing with a model as a library does it, on the demo model.
+#![cfg(feature = "chat")]
 
 use std::thread;
 
