@@ -468,8 +468,7 @@ impl<S: Sample> Chooser for Writer<S> {
             Some(count) => likeliest(scores.logits(), id, count),
             None => (None, Vec::new()),
         };
-        let model = self.model.clone();
-        let tokenizer = model.tokenizer()?;
+        let tokenizer = self.model.tokenizer()?;
         let mut text = String::new();
         if tokenizer.end_tokens().contains(&id) {
             self.finish = Some(Finish::End);

@@ -1,8 +1,9 @@
 //! A session's state as bytes: what was fed, with its keys and values, to go on with later, or elsewhere.
 //!
 //! Little-endian: the magic, the version, the hash of the model, how keys and values are stored, the number of tokens, the
-//! token that is to be fed next (2³² − 1: none), whether positions are told apart as in a long context, the tokens; for each layer and head the keys, in tiles, and the values; the
-//! hash of all that (XXH3, 128 bits). It is of one version: what another one wrote is refused.
+//! token that is to be fed next (2³² − 1: none), whether positions are told apart as in a long context, the tokens; for each
+//! layer and head the keys, in tiles, and the values; the hash of all that (XXH3, 128 bits). It is of one version: what
+//! another one wrote is refused.
 
 use twox_hash::XxHash3_128;
 
@@ -11,7 +12,7 @@ use crate::model::{KvType, Session};
 const MAGIC: &[u8; 16] = b"tritune session\n";
 const VERSION: u32 = 1;
 const NONE: u32 = u32::MAX;
-/// Bytes before the tokens: magic, version, model, type, number of tokens, the next one.
+/// Bytes before the tokens: magic, version, model, type, number of tokens, the next one, kind of positions.
 const HEAD: usize = 16 + 4 + 16 + 4 + 8 + 4 + 4;
 const HASH: usize = 16;
 
