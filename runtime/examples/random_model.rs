@@ -197,24 +197,41 @@ fn metadata(shape: &Shape) -> Header {
     }
     header.set(format!("{architecture}.attention.layer_norm_rms_epsilon"), 1e-5f32);
     header.set(format!("{architecture}.rope.freq_base"), shape.rope_base);
-    // A vocabulary of single bytes, filled up: the last two tokens begin and end texts.
     let (begin, end) = (shape.vocabulary - 2, shape.vocabulary - 1);
-    let bytes: Vec<char> = byte_letters();
-    let token = |id: u32| match bytes.get(id as usize) {
-        Some(letter) => letter.to_string(),
-        None => format!("<|{id}|>"),
-    };
-    let tokens: Strings = (0..shape.vocabulary).map(token).collect();
-    let types: Vec<i32> = (0..shape.vocabulary).map(|id| if id < 256 { 1 } else { 3 }).collect();
+    let (tokens, merges) = vocabulary(shape.vocabulary);
+    let types: Vec<i32> = (0..shape.vocabulary).map(|id| if id < shape.vocabulary - CONTROL { 1 } else { 3 }).collect();
     header.set("tokenizer.ggml.model", "gpt2");
     header.set("tokenizer.ggml.pre", "llama-bpe");
     header.set("tokenizer.ggml.tokens", tokens);
     header.set("tokenizer.ggml.token_type", types);
-    header.set("tokenizer.ggml.merges", Strings::from_iter([""; 0]));
+    header.set("tokenizer.ggml.merges", merges);
     header.set("tokenizer.ggml.bos_token_id", begin);
     header.set("tokenizer.ggml.eos_token_id", end);
     header.set("tokenizer.ggml.add_bos_token", true);
     header
+}
+
+/// Control tokens, at the end of a vocabulary, as Llama 3's has them.
+const CONTROL: u32 = 256;
+
+/// Texts and merges that take about as long to read as those of a trained vocabulary: single bytes, pairs, triples of them, each
+/// with all ways to make it of two shorter ones; then control tokens.
+fn vocabulary(size: u32) -> (Strings, Strings) {
+    let letters = byte_letters();
+    let text = |bytes: &[u8]| bytes.iter().map(|&byte| letters[usize::from(byte)]).collect::<String>();
+    let (mut tokens, mut merges) = (Vec::new(), Vec::new());
+    for id in 0..size - CONTROL {
+        // An odd factor reaches every pair, and every triple, once.
+        let bytes = match id {
+            0..0x100 => vec![id as u8],
+            0x100..0x1_0100 => ((id - 0x100) as u16).wrapping_mul(40_503).to_be_bytes().to_vec(),
+            _ => (id - 0x1_0100).wrapping_mul(0x009e_3779).to_be_bytes()[1..].to_vec(),
+        };
+        merges.extend((1..bytes.len()).map(|cut| format!("{} {}", text(&bytes[..cut]), text(&bytes[cut..]))));
+        tokens.push(text(&bytes));
+    }
+    tokens.extend((size - CONTROL..size).map(|id| format!("<|{id}|>")));
+    (tokens.into_iter().collect(), merges.into_iter().collect())
 }
 
 /// The letters that stand for bytes in byte-level vocabularies: printable ones for themselves, the rest from U+0100 on.

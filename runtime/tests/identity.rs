@@ -35,7 +35,7 @@ const PLAIN: Way = Way { threads: 1, head: HeadMode::Full, lookup: false, isa: N
 
 fn load(file: &File, way: Way, pack: Option<&Pack>) -> Model {
     let selection = Selection::new(way.isa.map(Force::Isa), way.threads).unwrap();
-    let options = LoadOptions { head: way.head, pack };
+    let options = LoadOptions { head: way.head, pack, ..LoadOptions::default() };
     Model::from_gguf_with(file, &selection, Pool::new(way.threads), options, &|_, _| ()).unwrap()
 }
 

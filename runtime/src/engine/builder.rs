@@ -178,7 +178,7 @@ impl ModelBuilder {
         if let Some(why) = pack.as_ref().and_then(Pack::refusal) {
             tracing::warn!(%why, "packed weights are not used");
         }
-        let options = LoadOptions { head: self.head, pack: pack.as_ref() };
+        let options = LoadOptions { head: self.head, pack: pack.as_ref(), tokenizer: None };
         let model = Model::from_gguf_with(&file, &selection, pool, options, &*self.progress)?;
         if let Some(pack) = &pack
             && let Err(error) = pack.update(model.weights().sections())

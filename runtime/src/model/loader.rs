@@ -22,6 +22,7 @@ use crate::model::rope::{Rope, RopeConfig, Ropes, Scaling};
 use crate::pack::{self, Pack, Section};
 use crate::quant::{self, Rows, Scales};
 use crate::threads::Pool;
+use crate::tokenizer::LazyTokenizer;
 use crate::vector::all_finite;
 
 /// How a model is to be loaded.
@@ -32,6 +33,8 @@ pub struct LoadOptions<'a> {
     /// Weights that were packed before, to be taken where they are as the kernels want them. Nothing is written to it:
     /// [`Weights::sections`] says what it is to hold next.
     pub pack: Option<&'a Pack>,
+    /// The file's tokenizer, of who has made it, or has begun to; else it is made when the model is first asked for it.
+    pub tokenizer: Option<&'a LazyTokenizer>,
 }
 
 /// What loading came to.

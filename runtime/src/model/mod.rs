@@ -29,7 +29,7 @@ use crate::gguf;
 use crate::kernels::Selection;
 use crate::pack;
 use crate::threads::Pool;
-use crate::tokenizer::{self, Tokenizer};
+use crate::tokenizer::{self, LazyTokenizer, Tokenizer};
 
 pub use bytes::ModelBytes;
 pub use config::{Config, ConfigError, Pooling, UnknownPooling};
@@ -107,7 +107,7 @@ impl Model {
             config,
             weights,
             pool,
-            words: Words::default(),
+            words: Words::new(options.tokenizer.cloned().unwrap_or_else(|| LazyTokenizer::new(file))),
             content: OnceLock::new(),
         })))
     }
@@ -147,7 +147,7 @@ impl Model {
     /// # Errors
     /// A vocabulary that is missing or not understood.
     pub fn tokenizer(&self) -> Result<&Tokenizer, tokenizer::Error> {
-        self.0.words.tokenizer(&self.0.file)
+        self.0.words.tokenizer()
     }
 
     /// The file's chat template, or the built-in one that its vocabulary tells; read when it is first asked for.

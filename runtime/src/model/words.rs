@@ -1,27 +1,34 @@
 //! What a model's file says of words: made when it is first asked for, for who feeds tokens of their own needs none of it.
 
+#[cfg(feature = "chat")]
 use std::sync::OnceLock;
 
 #[cfg(feature = "chat")]
 use crate::chat::{self, Template};
+#[cfg(feature = "chat")]
 use crate::gguf::File;
-use crate::tokenizer::{self, Tokenizer};
+use crate::tokenizer::{self, LazyTokenizer, Tokenizer};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Words {
-    tokenizer: OnceLock<Tokenizer>,
+    tokenizer: LazyTokenizer,
     #[cfg(feature = "chat")]
     template: OnceLock<Template>,
 }
 
 impl Words {
-    /// The file's tokenizer. Two who ask at once may both make one; the first is kept.
-    pub(super) fn tokenizer(&self, file: &File) -> Result<&Tokenizer, tokenizer::Error> {
-        if let Some(tokenizer) = self.tokenizer.get() {
-            return Ok(tokenizer);
+    /// Of a file with this tokenizer.
+    pub(super) fn new(tokenizer: LazyTokenizer) -> Self {
+        Words {
+            tokenizer,
+            #[cfg(feature = "chat")]
+            template: OnceLock::new(),
         }
-        let made = Tokenizer::from_gguf(file)?;
-        Ok(self.tokenizer.get_or_init(|| made))
+    }
+
+    /// The file's tokenizer.
+    pub(super) fn tokenizer(&self) -> Result<&Tokenizer, tokenizer::Error> {
+        self.tokenizer.get()
     }
 
     /// The file's chat template.
@@ -30,8 +37,7 @@ impl Words {
         if let Some(template) = self.template.get() {
             return Ok(template);
         }
-        let tokenizer = self.tokenizer(file)?;
-        let made = Template::from_gguf(file, tokenizer)?;
+        let made = Template::from_gguf(file, self.tokenizer()?)?;
         Ok(self.template.get_or_init(|| made))
     }
 }

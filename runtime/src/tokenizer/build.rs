@@ -197,43 +197,72 @@ fn byte_level(
     pre_tokenizer: &PreTokenizer,
     decisions: &mut Decisions,
 ) -> Result<Parts, Error> {
-    let texts = texts(vocabulary, &roles, |role| matches!(role, Role::Text | Role::Byte(_)), decisions);
+    let is_text = |role| matches!(role, Role::Text | Role::Byte(_));
+    let texts = texts(vocabulary, &roles, is_text, decisions);
     let with = |sign: char| texts.iter().filter(move |(text, _)| text.contains(sign)).min_by_key(|(_, id)| **id);
     if let (Some((text, _)), None) = (with(SPACE), with(bytes::character(b' '))) {
         return Err(Error::NotByteLevel(text.chars().take(SHOWN).collect()));
-    }
-    let special = texts_of(vocabulary, &roles, |role| role.is_special());
-    let mut merges: Merges = Vec::with_capacity(vocabulary.merges.len());
-    let mut joined = String::new();
-    for (index, merge) in vocabulary.merges.iter().enumerate() {
-        let error = |why| Error::Merge { index, merge: merge.chars().take(SHOWN).collect(), why };
-        let (left, right) = merge.split_once(' ').ok_or_else(|| error("it has no space between two texts"))?;
-        if left.is_empty() || right.is_empty() || right.contains(' ') {
-            return Err(error("it is not two texts with one space between"));
-        }
-        joined.clear();
-        joined.extend([left, right]);
-        let parts = [left, right, &joined];
-        if parts.iter().all(|text| texts.contains_key(*text)) {
-            merges.push((left.to_owned(), right.to_owned()));
-        } else if !parts.iter().all(|text| texts.contains_key(*text) || special.contains_key(*text)) {
-            return Err(error("it joins or makes a text that is no token"));
-        }
-    }
-    if merges.len() < vocabulary.merges.len() {
-        let left_out = vocabulary.merges.len() - merges.len();
-        decisions.add(
-            "merges",
-            format!("{left_out} left out"),
-            "they are of special tokens, which plain text never becomes",
-        );
     }
     let gaps = (0..=255).any(|byte| !texts.contains_key(bytes::character(byte).encode_utf8(&mut [0; 4]) as &str));
     if gaps {
         decisions.add("bytes", "some cannot be written", "the vocabulary has no token for them");
     }
-    let model = BPE::builder().vocab_and_merges(texts, merges).ignore_merges(pre_tokenizer.ignore_merges).build()?;
+    let builder = |texts, merges| {
+        BPE::builder().vocab_and_merges(texts, merges).ignore_merges(pre_tokenizer.ignore_merges).build()
+    };
+    // It looks up every text of every merge, and refuses what is not there: mostly all is, and they are looked up once.
+    let model = match builder(texts, pairs(vocabulary)?) {
+        Ok(model) => model,
+        Err(_) => {
+            let texts = texts_of(vocabulary, &roles, is_text);
+            let merges = merges_of(vocabulary, &roles, &texts, decisions)?;
+            builder(texts, merges)?
+        }
+    };
     Ok(Parts { kind: Kind::ByteLevel(pre_tokenizer.build()?), model, roles, gaps })
+}
+
+/// The two texts of every merge.
+fn pairs(vocabulary: &Vocabulary) -> Result<Merges, Error> {
+    let pair = |(index, merge): (usize, &String)| {
+        let error = |why| bad_merge(index, merge, why);
+        let (left, right) = merge.split_once(' ').ok_or_else(|| error("it has no space between two texts"))?;
+        if left.is_empty() || right.is_empty() || right.contains(' ') {
+            return Err(error("it is not two texts with one space between"));
+        }
+        Ok((left.to_owned(), right.to_owned()))
+    };
+    vocabulary.merges.iter().enumerate().map(pair).collect()
+}
+
+/// The merges of these texts, without those of special tokens.
+fn merges_of(
+    vocabulary: &Vocabulary,
+    roles: &[Role],
+    texts: &Vocab,
+    decisions: &mut Decisions,
+) -> Result<Merges, Error> {
+    let special = texts_of(vocabulary, roles, |role| role.is_special());
+    let mut merges = Merges::new();
+    for (index, (left, right)) in pairs(vocabulary)?.into_iter().enumerate() {
+        let joined = format!("{left}{right}");
+        let parts = [&left, &right, &joined];
+        if parts.iter().all(|text| texts.contains_key(*text)) {
+            merges.push((left, right));
+        } else if !parts.iter().all(|text| texts.contains_key(*text) || special.contains_key(*text)) {
+            return Err(bad_merge(index, &vocabulary.merges[index], "it joins or makes a text that is no token"));
+        }
+    }
+    if merges.len() < vocabulary.merges.len() {
+        let left_out = vocabulary.merges.len() - merges.len();
+        let why = "they are of special tokens, which plain text never becomes";
+        decisions.add("merges", format!("{left_out} left out"), why);
+    }
+    Ok(merges)
+}
+
+fn bad_merge(index: usize, merge: &str, why: &'static str) -> Error {
+    Error::Merge { index, merge: merge.chars().take(SHOWN).collect(), why }
 }
 
 fn sentence_piece(vocabulary: &Vocabulary, roles: Vec<Role>, decisions: &mut Decisions) -> Result<Parts, Error> {

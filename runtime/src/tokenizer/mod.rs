@@ -8,6 +8,7 @@
 mod build;
 mod bytes;
 mod error;
+mod lazy;
 mod merges;
 #[cfg(feature = "chat")]
 mod prompt;
@@ -24,6 +25,7 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{Model as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
 
 pub use error::Error;
+pub use lazy::LazyTokenizer;
 #[cfg(feature = "convert")]
 pub(crate) use split::pre_tokenizers;
 pub(crate) use stream::Pending;

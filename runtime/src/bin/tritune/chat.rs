@@ -11,7 +11,7 @@ use tritune::engine::{Finish, GenerationConfig, Timing};
 use tritune::gguf::File;
 use tritune::model::{KvType, Model, Session, SessionOptions};
 use tritune::sample::Sampler;
-use tritune::tokenizer::Tokenizer;
+use tritune::tokenizer::LazyTokenizer;
 
 use crate::engine::{Engine, ModelFile, Threads, tell_head, tell_lookup, warn_beyond};
 use crate::generate::{Sampling, limit, tell, write};
@@ -75,10 +75,10 @@ impl Chat {
     pub(crate) fn run(self) -> Result<()> {
         let sampler = self.sampling.sampler()?;
         let file = self.model.open()?;
-        let tokenizer = Tokenizer::from_gguf(&file)?;
+        let tokenizer = LazyTokenizer::new(&file);
         let template = match &self.chat_template {
             Some(given) => chosen(given, &file)?,
-            None => Template::from_gguf(&file, &tokenizer)?,
+            None => Template::from_gguf(&file, tokenizer.get()?)?,
         };
         let decision = template.decision();
         eprintln!("chat template: {} ({})", decision.value, decision.why);
@@ -91,7 +91,7 @@ impl Chat {
         };
         if let (Some(prompt), true) = (&self.prompt, self.dry_run) {
             talk.said.push(Message::user(prompt));
-            let text = talk.template.render(&talk.tokenizer, &talk.messages(), &talk.options())?;
+            let text = talk.template.render(talk.tokenizer.get()?, &talk.messages(), &talk.options())?;
             let mut stdout = io::stdout().lock();
             stdout.write_all(text.as_bytes())?;
             return Ok(stdout.flush()?);
@@ -147,7 +147,7 @@ fn chosen(given: &str, file: &File) -> Result<Template> {
 /// What was said, and how it is told to the model.
 struct Talk {
     template: Template,
-    tokenizer: Tokenizer,
+    tokenizer: LazyTokenizer,
     variables: Variables,
     system: Option<Message>,
     said: Vec<Message>,
@@ -210,7 +210,7 @@ impl Machine {
     /// Answers one message. What of the chat was fed before is not fed again.
     fn answer(&mut self, talk: &mut Talk, prompt: String) -> Result<()> {
         talk.said.push(Message::user(prompt));
-        let prompt = talk.template.encode(&talk.tokenizer, &talk.messages(), &talk.options())?;
+        let prompt = talk.template.encode(talk.tokenizer.get()?, &talk.messages(), &talk.options())?;
         let context = self.session.context();
         if prompt.len() >= context {
             bail!(

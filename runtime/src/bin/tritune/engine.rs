@@ -13,7 +13,7 @@ use tritune::lookup::Tally;
 use tritune::model::{HeadMode, HeadUse, LoadOptions, LoadReport, Model};
 use tritune::pack::{Pack, Refusal, Section};
 use tritune::threads::{self, Pool};
-use tritune::tokenizer::Tokenizer;
+use tritune::tokenizer::LazyTokenizer;
 
 use crate::probe;
 
@@ -109,13 +109,6 @@ pub(crate) struct Engine {
     head: Head,
 }
 
-/// What is asked of a model that was loaded.
-enum Probe<'t> {
-    /// Whether it makes sense; by the file's tokenizer, where there is one already.
-    Sense(Option<&'t Tokenizer>),
-    Nothing,
-}
-
 /// How the head is computed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Head {
@@ -135,20 +128,26 @@ impl From<Head> for HeadMode {
 impl Engine {
     /// Makes the model ready to run on `threads` threads, all cores where 0; progress and time go to stderr.
     pub(crate) fn load(&self, file: &File, threads: usize) -> Result<Model> {
-        self.load_and(file, threads, Probe::Sense(None))
+        self.load_and(file, threads, None, true)
     }
 
-    /// The same, for who has made the file's tokenizer, which the load may need, too.
-    pub(crate) fn load_with(&self, file: &File, threads: usize, tokenizer: &Tokenizer) -> Result<Model> {
-        self.load_and(file, threads, Probe::Sense(Some(tokenizer)))
+    /// The same, for who has made the file's tokenizer, or has begun to.
+    pub(crate) fn load_with(&self, file: &File, threads: usize, tokenizer: &LazyTokenizer) -> Result<Model> {
+        self.load_and(file, threads, Some(tokenizer), true)
     }
 
-    /// The same, for who measures time and memory alone, which do not depend on what the model says.
+    /// The same, for who measures time and memory alone, which do not depend on whether what the model says makes sense.
     pub(crate) fn load_to_measure(&self, file: &File, threads: usize) -> Result<Model> {
-        self.load_and(file, threads, Probe::Nothing)
+        self.load_and(file, threads, None, false)
     }
 
-    fn load_and(&self, file: &File, threads: usize, probe: Probe<'_>) -> Result<Model> {
+    fn load_and(
+        &self,
+        file: &File,
+        threads: usize,
+        tokenizer: Option<&LazyTokenizer>,
+        is_probed: bool,
+    ) -> Result<Model> {
         if self.device == Device::Gpu {
             bail!("this build has no GPU support; run with --device cpu");
         }
@@ -170,24 +169,17 @@ impl Engine {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         };
-        let options = LoadOptions { head: self.head.into(), pack: pack.as_ref() };
+        let options = LoadOptions { head: self.head.into(), pack: pack.as_ref(), tokenizer };
         let model = Model::from_gguf_with(file, &selection, pool, options, &progress)?;
         bar.finish_and_clear();
         tell_time(file, &model, start.elapsed(), pack.as_ref());
         tell_choices(&model);
-        let mut mark = probe::mark(file);
-        let is_probed = pack.as_ref().zip(mark.as_ref()).is_some_and(|(pack, mark)| pack.holds(mark));
-        let warning = match probe {
-            _ if is_probed => None,
-            Probe::Sense(tokenizer) => probe::layout(file, &model, &selection, tokenizer),
-            Probe::Nothing => {
-                mark = None;
-                None
-            }
-        };
+        let mark = probe::mark(file);
+        let is_known = pack.as_ref().zip(mark.as_ref()).is_some_and(|(pack, mark)| pack.holds(mark));
+        let warning = if is_probed && !is_known { probe::layout(file, &model, &selection) } else { None };
         if let Some(pack) = &pack {
             let mut sections = model.weights().sections().to_vec();
-            sections.extend(mark.filter(|_| warning.is_none()));
+            sections.extend(mark.filter(|_| is_known || is_probed && warning.is_none()));
             keep(pack, &sections);
         }
         if let Some(warning) = warning {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use tritune::model::{KvType, Session, SessionOptions};
-use tritune::tokenizer::{Special, Tokenizer};
+use tritune::tokenizer::{LazyTokenizer, Special};
 use tritune::vector::log_sum_exp;
 
 use crate::engine::{Engine, ModelFile, Threads, warn_beyond};
@@ -72,7 +72,8 @@ impl Perplexity {
         let text = fs::read(&self.file).with_context(|| format!("cannot read {}", self.file.display()))?;
         let text = text_of(text).with_context(|| format!("{}", self.file.display()))?;
         let file = self.model.open()?;
-        let tokenizer = Tokenizer::from_gguf(&file)?;
+        let lazy = LazyTokenizer::spawn(&file);
+        let tokenizer = lazy.get()?;
         // As llama-perplexity has it: BOS is added where the model wants it, and spellings of control tokens are text.
         let begins = tokenizer.add_bos();
         if tokenizer.add_eos().is_some() {
@@ -84,7 +85,7 @@ impl Perplexity {
         }
         let mut tokens = tokenizer.encode(&text, Special::Plain)?;
         tokens.splice(0..0, begins);
-        let model = self.engine.load_with(&file, self.threads.count(), &tokenizer)?;
+        let model = self.engine.load_with(&file, self.threads.count(), &lazy)?;
         let window = self.context.unwrap_or(WINDOW.min(model.config().context));
         if window < 4 {
             bail!("a window of {window} tokens leaves nothing to score; ask for at least 4 with -c");

@@ -5,7 +5,7 @@ use tritune::kernels::Selection;
 use tritune::model::{HeadMode, KvType, LoadOptions, Model, Session, SessionError, SessionOptions};
 use tritune::pack::Section;
 use tritune::threads::Pool;
-use tritune::tokenizer::{Special, Tokenizer};
+use tritune::tokenizer::Special;
 use tritune::vector::log_sum_exp;
 
 /// What every model of English reads well: it is in all corpora (Pride and Prejudice, 1813).
@@ -23,20 +23,9 @@ const CLEARLY: f64 = 10.0;
 
 /// A warning, where the file has I2_S weights, nothing was said about their layout, and the other one reads clearly better.
 /// Costs a pass over one sentence; a second load where that says that something is wrong.
-///
-/// `tokenizer` is the file's, where there is one already: large vocabularies take as long as a load.
-pub(crate) fn layout(
-    file: &File,
-    model: &Model,
-    selection: &Selection,
-    tokenizer: Option<&Tokenizer>,
-) -> Option<String> {
+pub(crate) fn layout(file: &File, model: &Model, selection: &Selection) -> Option<String> {
     mark(file)?;
-    let tokens = match tokenizer {
-        Some(tokenizer) => tokenizer.encode(SENTENCE, Special::Parse),
-        None => Tokenizer::from_gguf(file).and_then(|tokenizer| tokenizer.encode(SENTENCE, Special::Parse)),
-    };
-    let tokens = tokens.ok()?;
+    let tokens = model.tokenizer().ok()?.encode(SENTENCE, Special::Parse).ok()?;
     let as_is = perplexity(model, &tokens)?;
     let nonsense = (model.config().vocab as f64).powf(NONSENSE);
     if as_is < nonsense {

@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Result, bail};
 use tritune::engine::{Finish, GenerationConfig};
 use tritune::model::{KvType, Session, SessionOptions};
-use tritune::tokenizer::{Special, Tokenizer};
+use tritune::tokenizer::{LazyTokenizer, Special};
 
 use crate::engine::{Engine, ModelFile, Threads, tell_head, tell_lookup, warn_beyond};
 use crate::generate::{Sampling, limit, tell, write};
@@ -43,12 +43,12 @@ impl Run {
     pub(crate) fn run(self) -> Result<()> {
         let mut sampler = self.sampling.sampler()?;
         let file = self.model.open()?;
-        let tokenizer = Tokenizer::from_gguf(&file)?;
         if self.prompt.is_empty() {
             bail!("the prompt is empty; give a text with -p");
         }
-        let prompt = tokenizer.encode(&self.prompt, Special::Parse)?;
+        let tokenizer = LazyTokenizer::spawn(&file);
         let model = self.engine.load_with(&file, self.threads.count(), &tokenizer)?;
+        let prompt = tokenizer.get()?.encode(&self.prompt, Special::Parse)?;
         let whole = self.context.unwrap_or(model.config().context);
         let context = prompt.len().saturating_add(self.tokens).min(whole);
         warn_beyond(&model, context);
