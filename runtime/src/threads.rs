@@ -322,6 +322,16 @@ impl<'a, T> Parts<'a, T> {
         // SAFETY: within the slice (checked above), borrowed mutably for 'a, and disjoint by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
+
+    /// Where an element lies, for who writes parts that are no ranges. To write through it is to have a part of those
+    /// elements: no other may be alive.
+    ///
+    /// # Panics
+    /// Where there is no such element.
+    pub fn pointer(&self, index: usize) -> *mut T {
+        assert!(index < self.len, "element {index} of {}", self.len);
+        self.start.wrapping_add(index)
+    }
 }
 
 #[cfg(test)]

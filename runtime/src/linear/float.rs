@@ -172,7 +172,7 @@ impl Float {
         let m = x.m();
         SCRATCH.with_borrow_mut(|Scratch { weights, sums, .. }| {
             if m > Self::FEW {
-                return self.many(x.rows(), rows, weights, sums, y);
+                return self.many(x.rows(), rows, weights, y);
             }
             let start = rows.start;
             self.few((x.panels(), m), rows, weights, sums, |token, row, totals| {
@@ -219,43 +219,43 @@ impl Float {
         x: &[f32],
         rows: Range<usize>,
         weights: &mut Aligned,
-        products: &mut Aligned,
         y: &Parts<'_, f32>,
     ) -> Result<(), quant::Error> {
         let m = x.len() / self.k;
         for start in rows.clone().step_by(Self::BLOCK) {
             let block = start..(start + Self::BLOCK).min(rows.end);
             let weights = weights.grown(block.len() * self.k);
-            let products = products.grown(block.len() * m);
             self.decode(block.clone(), weights)?;
-            multiply(x, weights, self.k, products);
-            for (token, products) in products.chunks_exact(block.len()).enumerate() {
-                let start = token * self.n;
-                // SAFETY: the caller gives these outputs to this call alone.
-                unsafe { y.part(start + block.start..start + block.end) }.copy_from_slice(products);
-            }
+            // The last output there is, so that all are.
+            let _ = y.pointer((m - 1) * self.n + block.end - 1);
+            // SAFETY: outputs of m tokens, a row of n apart, end at the one just asked for; the caller gives them to this call
+            // alone, and no part lives on.
+            unsafe { multiply(x, weights, self.k, y.pointer(block.start), self.n) };
         }
         Ok(())
     }
 }
 
-/// out[m, n] = x[m, k] · w[n, k]ᵀ on this thread.
+/// out[m, n] = x[m, k] · w[n, k]ᵀ on this thread, a row of `out` every `stride` elements.
 ///
 /// # Panics
 /// Where the lengths are not those of such matrices.
-fn multiply(x: &[f32], w: &[f32], k: usize, out: &mut [f32]) {
+///
+/// # Safety
+/// The m rows of n elements at `out` are valid, and nobody else uses them.
+unsafe fn multiply(x: &[f32], w: &[f32], k: usize, out: *mut f32, stride: usize) {
     let (m, n) = (x.len() / k, w.len() / k);
-    assert!(x.len() == m * k && w.len() == n * k && out.len() == m * n, "{m} x {n} x {k}");
-    // SAFETY: the three ranges are those of matrices with these shapes and strides (asserted), and `out` is borrowed
-    // mutably, so that it overlaps neither of the others.
+    assert!(x.len() == m * k && w.len() == n * k, "{m} x {n} x {k}");
+    // SAFETY: the two ranges read are those of matrices with these shapes and strides (asserted); those written are
+    // the caller's promise, by which they overlap neither.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out,
             1,
-            n as isize,
+            stride as isize,
             false,
             x.as_ptr(),
             1,
