@@ -13,7 +13,7 @@ use tritune::model::{KvType, Model, Session, SessionOptions};
 use tritune::sample::Sampler;
 use tritune::tokenizer::LazyTokenizer;
 
-use crate::engine::{Engine, ModelFile, Threads, tell_head, tell_lookup, warn_beyond};
+use crate::engine::{Engine, ModelFile, Threads, room, tell_head, tell_lookup, warn_beyond};
 use crate::generate::{Sampling, limit, tell, write};
 
 /// Talk with a model in the format that it was trained on; what it says, and nothing else, goes to stdout
@@ -48,7 +48,8 @@ pub(crate) struct Chat {
     /// tokens to a pass: faster where an answer repeats what was said, and the same answer
     #[arg(long)]
     no_lookup: bool,
-    /// Room for so many tokens, the whole chat included; 4096, or what the model was made for, where not given
+    /// Room for so many tokens, the whole chat included; as the model was made for where 0, and no more than 4096
+    /// of them where not given
     #[arg(short, long)]
     context: Option<usize>,
     /// How keys and values are stored: f32, f16, i8; as is usual for the model (`inspect` shows it) where not given
@@ -100,9 +101,10 @@ impl Chat {
             bail!("the prompt is empty; give a text with -p, or none to be asked");
         }
         let model = self.engine.load_with(&file, self.threads.count(), &talk.tokenizer)?;
-        let context = self.context.unwrap_or_else(|| ROOM.min(model.config().context));
+        let asked = self.context.map(|asked| room(&model, asked));
+        let context = asked.unwrap_or(ROOM.min(model.config().context));
         warn_beyond(&model, context);
-        let options = SessionOptions { kv: self.kv, context: self.context };
+        let options = SessionOptions { kv: self.kv, context: asked };
         let session = Session::with_room(&model, options, context)?;
         let tokens = self.tokens.unwrap_or(usize::MAX);
         let mut machine = Machine {

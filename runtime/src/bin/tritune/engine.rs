@@ -24,10 +24,13 @@ static DEMO: &[u8] = include_bytes!("../../../demo/austen-5m-i2_s.gguf");
 #[derive(clap::Args)]
 pub(crate) struct ModelFile {
     /// GGUF file
-    #[arg(value_name = "MODEL", required_unless_present = "demo", conflicts_with = "demo")]
+    #[arg(value_name = "MODEL", required_unless_present_any = ["demo", "model"])]
     path: Option<PathBuf>,
+    /// The same, as llama.cpp's programs take it
+    #[arg(short, long, value_name = "MODEL", hide = true, conflicts_with = "path")]
+    model: Option<PathBuf>,
     /// Use the built-in model: 5 million ternary weights, trained on Jane Austen's novels
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["path", "model"])]
     demo: bool,
     #[command(flatten)]
     reading: Reading,
@@ -62,7 +65,7 @@ impl ModelFile {
 
     /// Opens and checks it, whatever it is for.
     pub(crate) fn open_any(&self) -> Result<File> {
-        Ok(match &self.path {
+        Ok(match self.path.as_ref().or(self.model.as_ref()) {
             Some(path) => File::open_with(path, self.reading.options())?,
             None => File::from_static("austen-5m-i2_s.gguf (built in)", DEMO)?.with_options(self.reading.options())?,
         })
@@ -153,6 +156,10 @@ impl Engine {
         }
         let start = Instant::now();
         let pool = Pool::new(threads);
+        if pool.threads() > threads::available() {
+            let cores = threads::available();
+            eprintln!("warning: {} threads share {cores} cores, which is slower than {cores} threads", pool.threads());
+        }
         let selection = self.policy.selection(pool.threads())?;
         let pack = match &self.pack_cache {
             None => None,
@@ -210,12 +217,14 @@ fn keep(pack: &Pack, sections: &[Section]) {
         return;
     }
     if let Some(why) = pack.refusal() {
-        eprintln!("warning: packed weights in {path} are not used: {why}");
+        let which = if pack.is_empty() { "packed weights" } else { "some packed weights" };
+        eprintln!("warning: {which} in {path} are not used: {why}");
     }
     if sections.iter().all(|section| pack.holds(section)) || pack.refusal().is_some_and(Refusal::is_lasting) {
         return;
     }
     match pack.write(sections) {
+        Ok(()) if pack.refusal().is_some() => eprintln!("packed weights are in {path} now, in place of what was there"),
         Ok(()) => eprintln!("packed weights are in {path} for the next time"),
         Err(why) => eprintln!("warning: packed weights cannot be kept in {path}: {why}"),
     }
@@ -240,7 +249,10 @@ fn tell_choices(model: &Model) {
 pub(crate) fn tell_head(HeadUse { shortlists, rows, undecided, full }: HeadUse) {
     if shortlists + undecided > 0 {
         let rows = rows as f64 / shortlists.max(1) as f64;
-        eprintln!("head: {shortlists} tokens by a shortlist of {rows:.0} rows, {full} by all ({undecided} undecided)");
+        // Of proposals, too, whether they were accepted or not.
+        eprintln!(
+            "head: {shortlists} predictions by a shortlist of {rows:.0} rows, {full} by all ({undecided} undecided)"
+        );
     }
 }
 
@@ -257,6 +269,12 @@ impl Threads {
     pub(crate) fn count(&self) -> usize {
         self.threads.map_or_else(threads::available, usize::from)
     }
+}
+
+/// Tokens that a context has room for where so many are asked for: 0 is as many as the model was made for, as llama.cpp
+/// reads it.
+pub(crate) fn room(model: &Model, asked: usize) -> usize {
+    if asked == 0 { model.config().context } else { asked }
 }
 
 /// Warns where more tokens are asked for than the model was made for.

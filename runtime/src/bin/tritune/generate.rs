@@ -1,5 +1,6 @@
 //! Feeding a prompt and writing what the model says after it.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::num::ParseFloatError;
 use std::time::Duration;
@@ -26,8 +27,8 @@ pub(crate) struct Sampling {
     /// Make tokens seen lately less likely; 1: no
     #[arg(long, value_parser = checked(|options, value| options.repeat_penalty = value), default_value_t = SamplerOptions::default().repeat_penalty)]
     repeat_penalty: f32,
-    /// The same seed gives the same text
-    #[arg(long, default_value_t = SamplerOptions::default().seed)]
+    /// The same seed gives the same text; -1: another one each time, which stderr tells
+    #[arg(long, value_parser = seed, default_value_t = SamplerOptions::default().seed, allow_negative_numbers = true)]
     seed: u64,
 }
 
@@ -37,6 +38,17 @@ pub(crate) fn limit(text: &str) -> Result<usize, String> {
         "-1" => Ok(usize::MAX),
         _ => text.parse().map_err(|_| "a number of tokens, or -1: until the text ends or the context is full".into()),
     }
+}
+
+/// Reads a seed; -1 draws one.
+fn seed(text: &str) -> Result<u64, String> {
+    if text != "-1" {
+        return text.parse().map_err(|_| "a whole number, or -1: another one each time".into());
+    }
+    // The standard library's own hashes begin with 64 bits that the system drew.
+    let drawn = RandomState::new().hash_one("seed");
+    eprintln!("seed: {drawn}");
+    Ok(drawn)
 }
 
 /// Reads a number that `set` makes part of options that a sampler accepts.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use npyz::WriterBuilder;
 use tritune::model::{KvType, Session, SessionOptions};
 
-use crate::engine::{Engine, ModelFile, Threads, warn_beyond};
+use crate::engine::{Engine, ModelFile, Threads, room, warn_beyond};
 use crate::side_file::SideFile;
 
 /// Write the logits of every token as a NumPy array, float32 [tokens, vocab]
@@ -25,7 +25,7 @@ pub(crate) struct Logits {
     /// How keys and values are stored: f32, f16, i8
     #[arg(long, default_value_t = KvType::F32)]
     kv: KvType,
-    /// Room for so many tokens; as many as the model was made for where not given
+    /// Room for so many tokens; as many as the model was made for where not given, or 0
     #[arg(short, long)]
     context: Option<usize>,
     #[command(flatten)]
@@ -42,8 +42,9 @@ impl Logits {
         let file = self.model.open()?;
         let side = SideFile::create(&self.out)?;
         let model = self.engine.load(&file, self.threads.count())?;
-        let options = SessionOptions { kv: Some(self.kv), context: self.context };
-        warn_beyond(&model, self.context.map_or(tokens.len(), |context| context.min(tokens.len())));
+        let context = self.context.map(|asked| room(&model, asked));
+        let options = SessionOptions { kv: Some(self.kv), context };
+        warn_beyond(&model, context.map_or(tokens.len(), |context| context.min(tokens.len())));
         let mut session = Session::with_room(&model, options, tokens.len().max(1))?;
         let shape = [tokens.len() as u64, model.config().vocab as u64];
         let writer = BufWriter::new(&side.file);

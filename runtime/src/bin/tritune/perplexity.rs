@@ -9,7 +9,7 @@ use tritune::model::{KvType, Session, SessionOptions};
 use tritune::tokenizer::{LazyTokenizer, Special};
 use tritune::vector::log_sum_exp;
 
-use crate::engine::{Engine, ModelFile, Threads, warn_beyond};
+use crate::engine::{Engine, ModelFile, Threads, room, warn_beyond};
 
 /// Perplexity over a text, windowed as llama-perplexity does
 #[derive(clap::Args)]
@@ -19,7 +19,8 @@ pub(crate) struct Perplexity {
     /// Text
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Tokens of a window, of which the second half is scored; at most what the model was made for where not given
+    /// Tokens of a window, of which the second half is scored; 0: as many as the model was made for, and no more than 512 of
+    /// them where not given
     #[arg(short, long, value_name = "TOKENS")]
     context: Option<usize>,
     /// How keys and values are stored: f32, f16, i8; as is usual for the model (`inspect` shows it) where not given
@@ -86,7 +87,7 @@ impl Perplexity {
         let mut tokens = tokenizer.encode(&text, Special::Plain)?;
         tokens.splice(0..0, begins);
         let model = self.engine.load_with(&file, self.threads.count(), &lazy)?;
-        let window = self.context.unwrap_or(WINDOW.min(model.config().context));
+        let window = self.context.map_or(WINDOW.min(model.config().context), |asked| room(&model, asked));
         if window < 4 {
             bail!("a window of {window} tokens leaves nothing to score; ask for at least 4 with -c");
         }

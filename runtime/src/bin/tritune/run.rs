@@ -7,7 +7,7 @@ use tritune::engine::{Finish, GenerationConfig};
 use tritune::model::{KvType, Session, SessionOptions};
 use tritune::tokenizer::{LazyTokenizer, Special};
 
-use crate::engine::{Engine, ModelFile, Threads, tell_head, tell_lookup, warn_beyond};
+use crate::engine::{Engine, ModelFile, Threads, room, tell_head, tell_lookup, warn_beyond};
 use crate::generate::{Sampling, limit, tell, write};
 
 /// Complete a text; what is generated, and nothing else, goes to stdout
@@ -27,7 +27,7 @@ pub(crate) struct Run {
     /// tokens to a pass: faster where a text repeats its prompt or itself, and the same text
     #[arg(long)]
     no_lookup: bool,
-    /// Room for so many tokens, prompt included; what is needed, up to what the model was made for, where not given
+    /// Room for so many tokens, prompt included; what is needed, up to what the model was made for, where not given, or 0
     #[arg(short, long)]
     context: Option<usize>,
     /// How keys and values are stored: f32, f16, i8; as is usual for the model (`inspect` shows it) where not given
@@ -49,7 +49,7 @@ impl Run {
         let tokenizer = LazyTokenizer::spawn(&file);
         let model = self.engine.load_with(&file, self.threads.count(), &tokenizer)?;
         let prompt = tokenizer.get()?.encode(&self.prompt, Special::Parse)?;
-        let whole = self.context.unwrap_or(model.config().context);
+        let whole = room(&model, self.context.unwrap_or(0));
         let context = prompt.len().saturating_add(self.tokens).min(whole);
         warn_beyond(&model, context);
         let mut session = Session::with_room(&model, SessionOptions { kv: self.kv, context: Some(whole) }, context)?;

@@ -238,12 +238,16 @@ fn tell_weights(bytes: &ModelBytes) {
     eprintln!("weights: {}", parts.collect::<Vec<_>>().join(", "));
 }
 
+/// Models of fewer bytes take less memory than the program.
+const SMALL: u64 = 16 << 20;
+
 /// The most that was held, beside weights with keys and values: what is more are pages of the file that are no longer needed,
 /// buffers, and the program.
 fn tell_memory(rows: &[Row]) {
     let expected = rows.iter().map(|row| row.memory_expected).max();
     if let (Some(peak), Some(expected)) = (rows.iter().filter_map(|row| row.memory_peak).max(), expected) {
         let ratio = peak as f64 / expected as f64;
-        eprintln!("memory: {} of {} expected ({ratio:.2})", HumanBytes(peak), HumanBytes(expected));
+        let program = if expected < SMALL { "; the program itself is most of it" } else { "" };
+        eprintln!("memory: {} of {} expected ({ratio:.2}){program}", HumanBytes(peak), HumanBytes(expected));
     }
 }
