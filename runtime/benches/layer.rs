@@ -62,7 +62,7 @@ impl Case {
     fn project(&mut self) {
         let [m, k] = *self.x.shape() else { return };
         let x = self.x.as_slice::<f32>().expect("floats");
-        self.activations.rows_mut(m, k).copy_from_slice(x);
+        self.activations.rows_mut(m, k).expect("room").copy_from_slice(x);
         project(self.layer.pool(), &mut self.activations, [(&self.ternary, &mut self.y)]).expect("fits");
         black_box(&self.y);
     }
@@ -108,7 +108,7 @@ impl Bare {
         while token < self.m {
             let kernel = self.choice.kernel(self.m - token);
             let values = &self.values[token * self.stride..];
-            let tables = kernel.tables(values, self.stride, self.weights.k());
+            let tables = kernel.tables(values, self.stride, self.weights.k()).expect("room");
             let tokens = Tokens { values, stride: self.stride, sums: &self.sums[token..], tables: tables.from(0) };
             kernel.products(&self.weights, 0..self.weights.panels(), tokens, &mut self.out).expect("fits");
             (first, token) = (token, token + kernel.tokens());

@@ -62,6 +62,33 @@ fn the_demo_goes_on_as_it_was_trained_to() {
     let sampled = |seed| stdout(&run(&["run", "--demo", "-p", "It was", "-n", "24", "--seed", seed]));
     assert_eq!(sampled("7"), sampled("7"));
     assert_ne!(sampled("7"), sampled("8"));
+    let drawn = run(&["run", "--demo", "-p", "It was", "-n", "24", "--seed", "-1"]);
+    let stderr = String::from_utf8_lossy(&drawn.stderr).into_owned();
+    let seed = stderr.lines().find_map(|line| line.strip_prefix("seed: ")).expect("a seed that was drawn is told");
+    assert_eq!(stdout(&drawn), sampled(seed));
+}
+
+#[test]
+fn what_users_of_llama_cpp_type_is_understood() {
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/austen-5m-i2_s.gguf");
+    let usual = stdout(&run(&["run", demo, "-p", "It was", "-n", "8", "--temp", "0"]));
+    assert_eq!(stdout(&run(&["run", "-m", demo, "-p", "It was", "-n", "8", "--temp", "0", "-c", "0"])), usual);
+    assert_eq!(run(&["run", "-m", demo, "--demo", "-p", "x"]).status.code(), Some(2));
+    assert_eq!(run(&["run", "-m", demo, demo, "-p", "x"]).status.code(), Some(2));
+}
+
+#[test]
+fn more_threads_than_cores_are_warned_of() {
+    let of = |threads: &str| run(&["run", "--demo", "-p", "It was", "-n", "2", "-t", threads]).stderr;
+    assert!(String::from_utf8_lossy(&of("1000")).contains(" threads share "));
+    assert!(!String::from_utf8_lossy(&of("1")).contains("warning"));
+}
+
+#[test]
+fn nothing_is_left_in_the_pools_at_the_end() {
+    let stderr = run(&["run", "--demo", "-p", "It was", "-n", "8"]).stderr;
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(stderr.contains("generation: ") && !stderr.contains("memory pool"), "{stderr}");
 }
 
 #[test]
@@ -695,7 +722,6 @@ fn what_cannot_be_done_exits_with_1() {
     for (arguments, why) in [
         (&["run", "--demo", "-p", "x", "--device", "gpu"][..], "no GPU support"),
         (&["run", "--demo", "-p", "x", "-n", "99999999999999", "-c", "99999999999999"], "smaller context"),
-        (&["run", "--demo", "-p", "x", "-c", "0"], "at least one token"),
         (&["bench", "--demo", "-p", "0", "-n", "0"], "nothing to measure"),
         (&["bench", "--demo", "-d", "18446744073709551615"], "no machine has them"),
     ] {

@@ -67,7 +67,7 @@ fn run(kernel: &Runnable, case: Case) {
         .chunks_exact(stride)
         .flat_map(|row| row[..k].chunks(block).map(|block| block.iter().map(|&x| i32::from(x)).sum()))
         .collect();
-    let tables = kernel.tables(values, stride, k);
+    let tables = kernel.tables(values, stride, k).expect("room");
     let tokens = Tokens { values, stride, sums: &sums, tables: tables.from(0) };
     // Whole, and in two ranges of panels, as two threads would.
     let panels = weights.panels();
@@ -175,7 +175,7 @@ fn refused_before_anything_runs() {
         let weights = Packed::new(layout, 3, 40, 40, &[1; 120]).expect("packs");
         let stride = layout.padded_k(40);
         let (values, sums) = (vec![0; kernel.tokens() * stride], vec![0; kernel.tokens()]);
-        let tables = kernel.tables(&values, stride, 40);
+        let tables = kernel.tables(&values, stride, 40).expect("room");
         let tokens = Tokens { values: &values, stride, sums: &sums, tables: tables.from(0) };
         let panels = weights.panels();
         let mut out = vec![7; kernel.outputs(&weights, panels)];

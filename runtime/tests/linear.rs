@@ -40,7 +40,7 @@ fn computed(trits: &Trits, x: &[f32], force: Force, threads: usize) -> Vec<f32> 
     let selection = Selection::new(Some(force), threads).expect("detected");
     let linear = Linear::Ternary(Ternary::new("weights", trits, &selection).expect("packs"));
     let (pool, mut activations, m) = (Pool::new(threads), Activations::new(), x.len() / trits.k);
-    activations.rows_mut(m, trits.k).copy_from_slice(x);
+    activations.rows_mut(m, trits.k).expect("room").copy_from_slice(x);
     let mut y = [vec![f32::NAN; m * trits.n], vec![f32::NAN; m * trits.n]];
     let [first, second] = &mut y;
     project(&pool, &mut activations, [(&linear, first), (&linear, second)]).expect("shapes fit");
@@ -107,7 +107,7 @@ fn kernels_for_more_tokens_than_there_are() {
     for kernel in KERNELS.iter().filter_map(Kernel::detect) {
         let linear = Linear::Ternary(Ternary::with(&trits, Choice::only(kernel)).expect("packs"));
         let (mut activations, mut y) = (Activations::new(), vec![f32::NAN; n]);
-        activations.rows_mut(1, k).copy_from_slice(&x);
+        activations.rows_mut(1, k).expect("room").copy_from_slice(&x);
         project(&pool, &mut activations, [(&linear, &mut y)]).expect("shapes fit");
         assert!(y == expected, "{}", kernel.id());
     }
@@ -119,11 +119,11 @@ fn what_does_not_fit_is_refused() {
     let selection = Selection::new(None, 1).expect("a policy");
     let linear = Linear::Ternary(Ternary::new("weights", &trits, &selection).expect("packs"));
     let (pool, mut x) = (Pool::new(1), Activations::new());
-    x.rows_mut(1, 5).fill(1.0);
+    x.rows_mut(1, 5).expect("room").fill(1.0);
     assert!(project(&pool, &mut x, [(&linear, &mut [0.0; 2])]).is_err());
-    x.rows_mut(1, 4).fill(1.0);
+    x.rows_mut(1, 4).expect("room").fill(1.0);
     assert!(project(&pool, &mut x, [(&linear, &mut [0.0; 3])]).is_err());
-    x.rows_mut(1, 4).fill(f32::NAN);
+    x.rows_mut(1, 4).expect("room").fill(f32::NAN);
     let error = project(&pool, &mut x, [(&linear, &mut [0.0; 2])]).unwrap_err();
     assert!(error.to_string().contains("NaN"), "{error}");
     for count in [1, 3] {

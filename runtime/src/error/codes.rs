@@ -271,7 +271,7 @@ coded!(LinearError, Kernel:
     NotFinite "TT1512" "activations are not finite",
     Pack "TT1513" "weights cannot be packed",
     Call "TT1514" "a kernel refused its call";
-    through Self::Selection { source, .. } => source, Self::Decode(source) => source
+    through Self::Selection { source, .. } => source, Self::Decode(source) => source, Self::Memory(source) => source
 );
 
 coded!(GenerationError, Generation:

@@ -7,6 +7,7 @@ use tritune_codegen::{KernelId, Layout, MAX_AHEAD, MAX_PIECES, Operand, Schedule
 
 use super::packed::Packed;
 use super::tables::{self, Tables, TokenTables};
+use crate::memory::MemoryError;
 
 /// What a generated kernel is called with.
 ///
@@ -124,11 +125,14 @@ impl Runnable {
     /// The tables that it reads of `values`, its tokens' rows of `k` activations `stride` values apart; none where it
     /// reads the rows.
     ///
+    /// # Errors
+    /// Where there is no memory for them.
+    ///
     /// # Panics
     /// Where `values` is too short.
-    pub fn tables(&self, values: &[i8], stride: usize, k: usize) -> Tables {
+    pub fn tables(&self, values: &[i8], stride: usize, k: usize) -> Result<Tables, MemoryError> {
         match self.id().operand() {
-            Operand::Rows => Tables::default(),
+            Operand::Rows => Ok(Tables::default()),
             Operand::Tables(weights) => Tables::new(weights, values, stride, self.tokens(), k),
         }
     }

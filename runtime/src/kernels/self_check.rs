@@ -37,6 +37,9 @@ pub enum Fault {
     /// The check's own matrix could not be packed.
     #[error(transparent)]
     Pack(#[from] super::packed::PackError),
+    /// There was no memory to check it with.
+    #[error("it cannot be checked: {0}")]
+    Memory(String),
 }
 
 type Verdicts = HashMap<(KernelId, usize), Result<(), Fault>>;
@@ -117,7 +120,7 @@ fn case(kernel: &Runnable, n: usize, k: usize, block: usize, kind: usize) -> Res
         .flat_map(|row| row[..k].chunks(block).map(|block| block.iter().map(|&x| i32::from(x)).sum()))
         .collect();
     let mut out = vec![i32::MIN; kernel.outputs(&weights, weights.panels())];
-    let tables = kernel.tables(&values, stride, k);
+    let tables = kernel.tables(&values, stride, k).map_err(|error| Fault::Memory(error.to_string()))?;
     let tokens = Tokens { values: &values, stride, sums: &sums, tables: tables.from(0) };
     kernel.products(&weights, 0..weights.panels(), tokens, &mut out)?;
     let nr = usize::from(kernel.id().tile.nr);

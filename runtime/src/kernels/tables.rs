@@ -7,12 +7,12 @@
 use tritune_codegen::code::{LANE_BYTES, TABLE_ENTRIES, TABLES_BYTES};
 use tritune_codegen::{MAX_KB, Weights};
 
-use super::lines::Lines;
+use crate::memory::{Buffer, MemoryError};
 
 /// The tables of some tokens.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Tables {
-    lines: Lines,
+    bytes: Buffer<u8>,
     stride: usize,
 }
 
@@ -27,14 +27,15 @@ impl Tables {
 
     /// Room for the tables of `m` tokens of `k` activations; what they hold is unspecified.
     ///
+    /// # Errors
+    /// Where there is no memory for them.
+    ///
     /// # Panics
     /// Where nothing is looked up in tables for `weights`.
-    pub(crate) fn reserve(&mut self, weights: Weights, m: usize, k: usize) {
+    pub(crate) fn reserve(&mut self, weights: Weights, m: usize, k: usize) -> Result<(), MemoryError> {
         self.stride = Tables::stride(weights, k);
-        let len = m * self.stride;
-        if self.lines.bytes().len() < len {
-            self.lines = Lines::new(len);
-        }
+        self.bytes.grown(m * self.stride)?;
+        Ok(())
     }
 
     /// Builds the tables of token `token` from its activations.
@@ -42,7 +43,7 @@ impl Tables {
     /// # Panics
     /// Where there is no room for it, or nothing is looked up in tables for `weights`.
     pub(crate) fn fill(&mut self, weights: Weights, token: usize, values: &[i8]) {
-        let bytes = &mut self.lines.bytes_mut()[token * self.stride..][..self.stride];
+        let bytes = &mut self.bytes.all_mut()[token * self.stride..][..self.stride];
         match trits(weights) {
             2 => fill_groups(const { &trits_of::<2>(Weights::T200) }, weights.bias(), values, bytes),
             _ => fill_groups(const { &trits_of::<3>(Weights::T167) }, weights.bias(), values, bytes),
@@ -51,20 +52,23 @@ impl Tables {
 
     /// The tables of `m` tokens, whose `k` activations begin `stride` values apart.
     ///
+    /// # Errors
+    /// Where there is no memory for them.
+    ///
     /// # Panics
     /// Where `values` is too short, or nothing is looked up in tables for `weights`.
-    pub fn new(weights: Weights, values: &[i8], stride: usize, m: usize, k: usize) -> Self {
+    pub fn new(weights: Weights, values: &[i8], stride: usize, m: usize, k: usize) -> Result<Self, MemoryError> {
         let mut tables = Tables::default();
-        tables.reserve(weights, m, k);
+        tables.reserve(weights, m, k)?;
         for token in 0..m {
             tables.fill(weights, token, &values[token * stride..][..k]);
         }
-        tables
+        Ok(tables)
     }
 
     /// The tables from `token` on.
     pub fn from(&self, token: usize) -> TokenTables<'_> {
-        TokenTables { bytes: &self.lines.bytes()[token * self.stride..], stride: self.stride }
+        TokenTables { bytes: &self.bytes.all()[token * self.stride..], stride: self.stride }
     }
 }
 
@@ -186,7 +190,7 @@ mod tests {
         for weights in [Weights::T200, Weights::T167] {
             let d = trits(weights);
             for x in [[-128; 50], [127; 50], std::array::from_fn(|i| (i * 37) as i8)] {
-                let tables = Tables::new(weights, &x, 50, 1, 50);
+                let tables = Tables::new(weights, &x, 50, 1, 50).unwrap();
                 for (group, bytes) in tables.from(0).bytes.chunks_exact(TABLES_BYTES).enumerate() {
                     for (byte, entry) in (0..4).flat_map(|byte| (0..TABLE_ENTRIES).map(move |entry| (byte, entry))) {
                         let column = |i: usize| x.get(group * 4 * d + 4 * i + byte).map_or(0, |&x| i16::from(x));

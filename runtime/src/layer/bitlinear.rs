@@ -222,7 +222,7 @@ impl BitLinear {
     /// Makes the rows of `values` those of `x`, normalised where there is a norm.
     fn fill(&self, values: &[f32], x: &mut Activations) -> Result<(), LayerError> {
         let k = self.in_features();
-        let rows = x.rows_mut(values.len() / k, k);
+        let rows = x.rows_mut(values.len() / k, k).map_err(LinearError::from)?;
         let row_of = |row: usize| &values[row * k..][..k];
         let finite = match &self.projection.norm {
             Some(norm) => each_row(&self.pool, rows, k, |row, out| rms_norm(row_of(row), norm, self.epsilon, out)),

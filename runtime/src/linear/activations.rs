@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tritune_codegen::{MAX_KB, MAX_MR};
 
-use super::aligned::Aligned;
 use super::panel::{self, Cut, padded};
-use super::tile;
+use super::{LinearError, tile};
 use crate::lanes::LANES;
+use crate::memory::{Buffer, MemoryError};
 use crate::quant::quantize_row;
 use crate::threads::{Parts, Pool};
 
@@ -29,16 +29,16 @@ const FORK_TOKENS: usize = 8;
 pub struct Activations {
     m: usize,
     k: usize,
-    rows: Aligned,
+    rows: Buffer<f32>,
     /// All rows, in panels.
-    packed: Aligned,
+    packed: Buffer<f32>,
     is_packed: bool,
     stride: usize,
-    quantized: Vec<i8>,
+    quantized: Buffer<i8>,
     /// 1 / s of each row.
-    steps: Vec<f64>,
+    steps: Buffer<f64>,
     /// Σ q of each row.
-    sums: Vec<i32>,
+    sums: Buffer<i32>,
     is_quantized: bool,
     /// Tells these rows from all others that there ever were in this process.
     version: u64,
@@ -51,15 +51,20 @@ impl Activations {
     }
 
     /// Sets the shape, and hands out the `[m, k]` rows to be filled; what they hold is unspecified.
-    pub fn rows_mut(&mut self, m: usize, k: usize) -> &mut [f32] {
+    ///
+    /// # Errors
+    /// Where there is no memory for them; then there are no rows.
+    pub fn rows_mut(&mut self, m: usize, k: usize) -> Result<&mut [f32], MemoryError> {
+        (self.m, self.k) = (0, 0);
+        let rows = self.rows.grown(m.saturating_mul(k))?;
         (self.m, self.k, self.is_quantized, self.is_packed) = (m, k, false, false);
-        self.renew();
-        self.rows.grown(m * k)
+        self.version = next_version();
+        Ok(rows)
     }
 
     /// The rows, `[m, k]`.
     pub fn rows(&self) -> &[f32] {
-        self.rows.get(self.m * self.k)
+        &self.rows.all()[..self.m * self.k]
     }
 
     /// Tokens.
@@ -73,18 +78,22 @@ impl Activations {
     }
 
     /// Puts the rows, which are few, side by side, unless they are already.
-    pub(super) fn pack(&mut self) {
+    ///
+    /// # Errors
+    /// Where there is no memory for them.
+    pub(super) fn pack(&mut self) -> Result<(), MemoryError> {
         if self.is_packed || self.is_panel() {
-            return;
+            return Ok(());
         }
         let (m, k) = (self.m, self.k);
-        let (rows, packed) = (self.rows.get(m * k), self.packed.grown(m * padded(k)));
+        let (rows, packed) = (&self.rows.all()[..m * k], self.packed.grown(m * padded(k))?);
         let cut = Cut { rows: m, most: tile::tokens() };
         for tokens in (0..cut.panels()).map(|panel| cut.rows_of(panel)) {
             let out = &mut packed[tokens.start * padded(k)..tokens.end * padded(k)];
             panel::pack(&rows[tokens.start * k..tokens.end * k], k, out);
         }
         self.is_packed = true;
+        Ok(())
     }
 
     /// Whether the only row is a panel as it is.
@@ -94,26 +103,23 @@ impl Activations {
 
     /// The rows in panels, once they are packed.
     pub(super) fn panels(&self) -> &[f32] {
-        if self.is_panel() { self.rows() } else { self.packed.get(self.m * padded(self.k)) }
+        if self.is_panel() { self.rows() } else { &self.packed.all()[..self.m * padded(self.k)] }
     }
 
     /// Makes the int8 rows, unless they are there already.
     ///
     /// # Errors
-    /// A row that holds a NaN or an infinity.
-    pub fn quantize(&mut self, pool: &Pool) -> Result<(), NotFinite> {
+    /// A row that holds a NaN or an infinity; where there is no memory for the int8 rows.
+    pub fn quantize(&mut self, pool: &Pool) -> Result<(), LinearError> {
         if self.is_quantized {
             return Ok(());
         }
         let (m, k) = (self.m, self.k);
         let stride = (k + PADDING).next_multiple_of(2 * SKEW) + SKEW;
         self.stride = stride;
-        if self.quantized.len() < (m + SPARE) * stride {
-            self.quantized.resize((m + SPARE) * stride, 0);
-        }
-        self.steps.resize(m, 0.0);
-        self.sums.resize(m + SPARE, 0);
-        let rows = self.rows.get(m * k);
+        let quantized = self.quantized.grown((m + SPARE).saturating_mul(stride))?;
+        let (steps, sums) = (self.steps.grown(m)?, self.sums.grown(m + SPARE)?);
+        let rows = &self.rows.all()[..m * k];
         let quantize = |token: usize, quantized: &mut [i8], step: &mut f64, sum: &mut i32| {
             let (values, padding) = quantized.split_at_mut(k);
             padding.fill(0);
@@ -122,11 +128,11 @@ impl Activations {
             *sum = sum_row(values);
         };
         if m < FORK_TOKENS {
-            let rows = self.quantized.chunks_exact_mut(stride).zip(&mut self.steps).zip(&mut self.sums);
+            let rows = quantized.chunks_exact_mut(stride).zip(&mut *steps).zip(sums);
             rows.enumerate().for_each(|(token, ((values, step), sum))| quantize(token, values, step, sum));
         } else {
-            let quantized = Parts::new(&mut self.quantized);
-            let (steps, sums) = (Parts::new(&mut self.steps), Parts::new(&mut self.sums));
+            let quantized = Parts::new(quantized);
+            let (steps, sums) = (Parts::new(&mut *steps), Parts::new(sums));
             pool.for_each(m, |_, token| {
                 // SAFETY: each token is one item, and rows of tokens do not overlap.
                 let (values, step, sum) = unsafe {
@@ -136,8 +142,8 @@ impl Activations {
                 quantize(token, values, &mut step[0], &mut sum[0]);
             });
         }
-        if let Some(token) = self.steps.iter().position(|step| step.is_nan()) {
-            return Err(NotFinite { token });
+        if let Some(token) = steps.iter().position(|step| step.is_nan()) {
+            return Err(NotFinite { token }.into());
         }
         self.is_quantized = true;
         Ok(())
@@ -145,8 +151,7 @@ impl Activations {
 
     /// Takes the rows for new ones: what was derived from them is derived again.
     pub(crate) fn renew(&mut self) {
-        static VERSIONS: AtomicU64 = AtomicU64::new(1);
-        self.version = VERSIONS.fetch_add(1, Relaxed);
+        self.version = next_version();
     }
 
     /// Tells these rows from all others that there ever were in this process.
@@ -156,7 +161,7 @@ impl Activations {
 
     /// Int8 rows from `token` on: at least 64, each `stride` values apart.
     pub(crate) fn quantized(&self, token: usize) -> &[i8] {
-        &self.quantized[token * self.stride..]
+        &self.quantized.all()[token * self.stride..]
     }
 
     /// Values from one int8 row to the next.
@@ -166,13 +171,19 @@ impl Activations {
 
     /// What one quantisation step of a token is worth: 1 / s.
     pub(crate) fn step(&self, token: usize) -> f64 {
-        self.steps[token]
+        self.steps.all()[token]
     }
 
     /// Sums of the int8 rows from `token` on: at least 64.
     pub(super) fn sums(&self, token: usize) -> &[i32] {
-        &self.sums[token..]
+        &self.sums.all()[token..]
     }
+}
+
+/// One that no rows had yet.
+fn next_version() -> u64 {
+    static VERSIONS: AtomicU64 = AtomicU64::new(1);
+    VERSIONS.fetch_add(1, Relaxed)
 }
 
 /// A row of activations that is not finite.
@@ -194,9 +205,9 @@ mod tests {
 
     use super::*;
 
-    fn quantized(row: &[f32]) -> Result<(Vec<i8>, f64), NotFinite> {
+    fn quantized(row: &[f32]) -> Result<(Vec<i8>, f64), LinearError> {
         let mut x = Activations::new();
-        x.rows_mut(1, row.len()).copy_from_slice(row);
+        x.rows_mut(1, row.len())?.copy_from_slice(row);
         x.quantize(&Pool::new(1))?;
         assert!(x.quantized(0)[row.len()..x.stride()].iter().all(|&q| q == 0));
         assert_eq!(x.sums(0)[0], x.quantized(0)[..row.len()].iter().map(|&q| i32::from(q)).sum::<i32>());
@@ -228,7 +239,8 @@ mod tests {
             for at in [0, 15, 16, 18] {
                 let mut row = [1.0; 19];
                 row[at] = bad;
-                assert_eq!(quantized(&row), Err(NotFinite { token: 0 }), "{bad} at {at}");
+                let refused = quantized(&row);
+                assert!(matches!(refused, Err(LinearError::NotFinite(NotFinite { token: 0 }))), "{bad} at {at}");
             }
         }
     }
@@ -237,7 +249,7 @@ mod tests {
     fn shapes_may_change() {
         let (mut x, pool) = (Activations::new(), Pool::new(2));
         for (m, k) in [(1, 2560), (9, 100), (2, 300), (1, 1)] {
-            x.rows_mut(m, k).fill(-1.0);
+            x.rows_mut(m, k).unwrap().fill(-1.0);
             x.quantize(&pool).unwrap();
             for token in 0..m {
                 assert!(x.quantized(token)[..k].iter().all(|&q| q == -127));

@@ -21,12 +21,11 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 
-use super::{Float, tile};
+use super::{Float, LinearError, tile};
 use crate::gguf::Data;
 use crate::kernels::Lines;
 use crate::lanes::{Dispatch, Here, LANES, Lanes, Task};
 use crate::prefetch::{self, Cache};
-use crate::quant;
 use crate::threads::{Parts, Pool};
 
 /// Columns between requests for memory further on, when products are formed.
@@ -99,8 +98,8 @@ impl Coarse {
     /// numbers beyond 10¹⁵, or are longer than 2¹⁷.
     ///
     /// # Errors
-    /// Never, for a matrix that [`Float::new`] has accepted.
-    pub fn new(float: &Float, pool: &Pool) -> Result<Option<Self>, quant::Error> {
+    /// Where there is no memory for rows as floats.
+    pub fn new(float: &Float, pool: &Pool) -> Result<Option<Self>, LinearError> {
         let (n, k) = (float.n(), float.k());
         if k > MAX_K {
             return Ok(None);

@@ -7,12 +7,12 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::Activations;
-use super::aligned::Aligned;
 use super::panel::{self, ROWS, padded};
 use super::tile::{self, Chunk, Totals};
+use super::{Activations, LinearError};
 use crate::gguf::{Data, Kind};
 use crate::lanes::LANES;
+use crate::memory::Buffer;
 use crate::quant;
 use crate::quant::float::{Rows, panels};
 use crate::threads::Parts;
@@ -23,12 +23,17 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
+/// Frees what this thread keeps.
+pub(super) fn forget_scratch() {
+    SCRATCH.take();
+}
+
 #[derive(Default)]
 struct Scratch {
-    weights: Aligned,
+    weights: Buffer<f32>,
     /// Finished or not.
-    sums: Aligned,
-    x: Aligned,
+    sums: Buffer<f32>,
+    x: Buffer<f32>,
 }
 
 /// Rows decoded together for a few tokens: two panels.
@@ -118,10 +123,10 @@ impl Float {
     /// Hands on some rows as floats, `[rows, k]`; they are decoded by this thread.
     ///
     /// # Errors
-    /// Never, for a matrix that [`Float::new`] has accepted.
-    pub(super) fn with_rows<T>(&self, rows: Range<usize>, take: impl FnOnce(&[f32]) -> T) -> Result<T, quant::Error> {
+    /// Where there is no memory for what is decoded; of a matrix that [`Float::new`] has accepted, all rows can be.
+    pub(super) fn with_rows<T>(&self, rows: Range<usize>, take: impl FnOnce(&[f32]) -> T) -> Result<T, LinearError> {
         SCRATCH.with_borrow_mut(|Scratch { weights, .. }| {
-            let weights = weights.grown(rows.len() * self.k);
+            let weights = weights.grown(rows.len() * self.k)?;
             self.decode(rows, weights)?;
             Ok(take(weights))
         })
@@ -141,11 +146,11 @@ impl Float {
     /// matrix gives a few tokens.
     ///
     /// # Errors
-    /// Never, for a matrix that [`Float::new`] has accepted.
+    /// Where there is no memory for what is decoded; of a matrix that [`Float::new`] has accepted, all rows can be.
     ///
     /// # Panics
     /// Where x is no row of k values, y not as long as there are rows, or the matrix has no such rows.
-    pub fn products(&self, rows: Range<usize>, x: &[f32], y: &mut [f32]) -> Result<(), quant::Error> {
+    pub fn products(&self, rows: Range<usize>, x: &[f32], y: &mut [f32]) -> Result<(), LinearError> {
         assert!(x.len() == self.k && y.len() == rows.len(), "{} x {} x {}", x.len(), y.len(), self.k);
         if rows.is_empty() {
             return Ok(());
@@ -154,7 +159,7 @@ impl Float {
             let x = if self.k.is_multiple_of(LANES) {
                 x
             } else {
-                let packed = packed.grown(padded(self.k));
+                let packed = packed.grown(padded(self.k))?;
                 panel::pack(x, self.k, packed);
                 packed
             };
@@ -167,8 +172,8 @@ impl Float {
     /// largest matrix.
     ///
     /// # Errors
-    /// Never, for a matrix that [`Float::new`] has accepted.
-    pub(super) fn forward(&self, x: &Activations, rows: Range<usize>, y: &Parts<'_, f32>) -> Result<(), quant::Error> {
+    /// Where there is no memory for what is decoded; of a matrix that [`Float::new`] has accepted, all rows can be.
+    pub(super) fn forward(&self, x: &Activations, rows: Range<usize>, y: &Parts<'_, f32>) -> Result<(), LinearError> {
         let m = x.m();
         SCRATCH.with_borrow_mut(|Scratch { weights, sums, .. }| {
             if m > Self::FEW {
@@ -188,10 +193,10 @@ impl Float {
         &self,
         (x, m): (&[f32], usize),
         rows: Range<usize>,
-        weights: &mut Aligned,
-        sums: &mut Aligned,
+        weights: &mut Buffer<f32>,
+        sums: &mut Buffer<f32>,
         mut out: impl FnMut(usize, usize, Totals),
-    ) -> Result<(), quant::Error> {
+    ) -> Result<(), LinearError> {
         let (k, step) = (self.k, few_columns(self.k));
         let mut data = Rows::new(self.kind, self.bytes_of(rows.clone()), rows.len(), k)?;
         if step < k {
@@ -201,10 +206,10 @@ impl Float {
         for start in (0..rows.len()).step_by(FEW_ROWS) {
             let block = start..(start + FEW_ROWS).min(rows.len());
             let n = block.len();
-            let sums = sums.grown(if step < k { tile::sums(n, m) } else { 0 });
+            let sums = sums.grown(if step < k { tile::sums(n, m) } else { 0 })?;
             for from in (0..k).step_by(step) {
                 let columns = from..(from + step).min(k);
-                let weights = weights.grown(panels::<ROWS>(n, columns.len()));
+                let weights = weights.grown(panels::<ROWS>(n, columns.len()))?;
                 data.decode::<ROWS>(block.clone(), columns.clone(), weights);
                 let chunk = Chunk { weights, n, x, m, k, columns, sums };
                 tile::products(chunk, |token, row, totals| out(token, start + row, totals));
@@ -218,13 +223,13 @@ impl Float {
         &self,
         x: &[f32],
         rows: Range<usize>,
-        weights: &mut Aligned,
+        weights: &mut Buffer<f32>,
         y: &Parts<'_, f32>,
-    ) -> Result<(), quant::Error> {
+    ) -> Result<(), LinearError> {
         let m = x.len() / self.k;
         for start in rows.clone().step_by(Self::BLOCK) {
             let block = start..(start + Self::BLOCK).min(rows.end);
-            let weights = weights.grown(block.len() * self.k);
+            let weights = weights.grown(block.len() * self.k)?;
             self.decode(block.clone(), weights)?;
             // The last output there is, so that all are.
             let _ = y.pointer((m - 1) * self.n + block.end - 1);
@@ -305,8 +310,8 @@ pub(crate) mod tests {
     fn product(float: &Float, x: &[f32], cuts: &[usize]) -> Vec<f32> {
         let m = x.len() / float.k();
         let mut activations = Activations::new();
-        activations.rows_mut(m, float.k()).copy_from_slice(x);
-        activations.pack();
+        activations.rows_mut(m, float.k()).unwrap().copy_from_slice(x);
+        activations.pack().unwrap();
         let mut y = vec![f32::NAN; m * float.n()];
         let parts = Parts::new(&mut y);
         for cut in cuts.windows(2) {

@@ -1,7 +1,6 @@
 //! Linear layers: y\[m,n\] = x\[m,k\] · W\[n,k\]ᵀ, several matrices to a fork.
 
 mod activations;
-mod aligned;
 mod coarse;
 pub(crate) mod float;
 mod panel;
@@ -18,6 +17,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crate::kernels::{CallError, PackError, SelectionError};
+use crate::memory::MemoryError;
 use crate::quant;
 use crate::threads::{Parts, Pool};
 
@@ -69,7 +69,7 @@ impl Linear {
     fn forward(&self, x: &Activations, rows: Range<usize>, y: &Parts<'_, f32>) -> Result<(), LinearError> {
         match self {
             Linear::Ternary(ternary) => ternary.forward(x, rows, y),
-            Linear::Float(float) => float.forward(x, rows, y).map_err(LinearError::from),
+            Linear::Float(float) => float.forward(x, rows, y),
         }
     }
 }
@@ -94,7 +94,7 @@ pub fn project<const N: usize>(
         x.quantize(pool)?;
     }
     if x.m() <= Float::FEW && outputs.iter().any(|(linear, _)| matches!(linear, Linear::Float(_))) {
-        x.pack();
+        x.pack()?;
     }
     let (x, threads) = (&*x, pool.threads());
     let outputs = outputs.map(|(linear, y)| (linear, linear.piece(threads, x.m()), Parts::new(y)));
@@ -121,6 +121,13 @@ pub fn project<const N: usize>(
     }
 }
 
+/// Frees what this thread keeps from one product to the next, which will be allocated again when it is needed. A thread that
+/// ends frees it by itself, but for the main thread of some systems.
+pub fn forget_scratch() {
+    float::forget_scratch();
+    ternary::forget_scratch();
+}
+
 /// A linear layer that cannot be built or computed.
 #[derive(Debug, thiserror::Error)]
 pub enum LinearError {
@@ -139,6 +146,9 @@ pub enum LinearError {
     /// Activations hold a NaN or an infinity.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
+    /// There is no memory for what is computed.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// No kernel serves the matrix.
     #[error("weights {name}: {source}")]
     Selection {

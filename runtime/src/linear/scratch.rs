@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::activations::Activations;
 use crate::kernels::{Tables, TokenTables, Weights};
+use crate::memory::{Buffer, MemoryError};
 
 /// Tables are made for so many tokens at a time, at most: few enough to stay in a cache, and more than kernels that read
 /// tables are left with where others compute a prompt.
@@ -13,7 +14,7 @@ const TOKENS: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// Integer products of some panels.
-    pub(super) out: Vec<i32>,
+    pub(super) out: Buffer<i32>,
     /// Sums of activations in each block.
     pub(super) sums: Vec<i32>,
     pub(super) tables: Tabulated,
@@ -30,7 +31,16 @@ pub(super) struct Tabulated {
 impl Tabulated {
     /// The tables of the tokens from `token` on, `mr` of them, made now unless they are there already. The rows are
     /// quantised; tables of tokens behind the last are unspecified.
-    pub(super) fn make(&mut self, x: &Activations, weights: Weights, token: usize, mr: usize) -> TokenTables<'_> {
+    ///
+    /// # Errors
+    /// Where there is no memory for them.
+    pub(super) fn make(
+        &mut self,
+        x: &Activations,
+        weights: Weights,
+        token: usize,
+        mr: usize,
+    ) -> Result<TokenTables<'_>, MemoryError> {
         let needed = token..(token + mr).min(x.m());
         let there = |of: &(u64, Weights, Range<usize>)| {
             (of.0, of.1) == (x.version(), weights) && of.2.start <= needed.start && needed.end <= of.2.end
@@ -41,7 +51,7 @@ impl Tabulated {
                 self.of = None;
                 let tokens = token..(token + TOKENS.max(mr)).min(x.m());
                 // A kernel reads on behind the last token, by as many as it computes together.
-                self.tables.reserve(weights, tokens.len() + mr - 1, x.k());
+                self.tables.reserve(weights, tokens.len() + mr - 1, x.k())?;
                 for at in tokens.clone() {
                     self.tables.fill(weights, at - token, &x.quantized(at)[..x.k()]);
                 }
@@ -49,6 +59,6 @@ impl Tabulated {
                 token
             }
         };
-        self.tables.from(token - start)
+        Ok(self.tables.from(token - start))
     }
 }

@@ -36,6 +36,11 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
+/// Frees what this thread keeps.
+pub(super) fn forget_scratch() {
+    SCRATCH.take();
+}
+
 impl Ternary {
     /// Chooses kernels for the shape of `trits`, and packs it into their layout. `name` is for error messages.
     ///
@@ -137,15 +142,13 @@ impl Ternary {
                 let kernel = self.choice.kernel(x.m() - token);
                 let mr = kernel.tokens();
                 let len = kernel.outputs(&self.weights, panels.len());
-                if out.len() < len {
-                    out.resize(len, 0);
-                }
+                let out = out.grown(len)?;
                 let tokens = Tokens {
                     values: x.quantized(token),
                     stride: x.stride(),
                     sums: self.sums(x, token, mr, sums),
                     tables: match kernel.id().operand() {
-                        Operand::Tables(weights) => tables.make(x, weights, token, mr),
+                        Operand::Tables(weights) => tables.make(x, weights, token, mr)?,
                         Operand::Rows => TokenTables::default(),
                     },
                 };
@@ -157,8 +160,8 @@ impl Ternary {
                         prefetch::ask(y, 0, Cache::Second);
                     }
                 }
-                kernel.products(&self.weights, panels.clone(), tokens, &mut out[..len])?;
-                self.scale(x, token, kernel, panels.clone(), &out[..len], y);
+                kernel.products(&self.weights, panels.clone(), tokens, out)?;
+                self.scale(x, token, kernel, panels.clone(), out, y);
                 token += mr;
             }
             Ok(())

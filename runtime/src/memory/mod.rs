@@ -23,12 +23,14 @@
 //! ```
 
 mod block;
+mod buffer;
 mod cache;
 mod class;
 mod config;
 mod counters;
 mod dry;
 mod error;
+mod fixed_vec;
 mod footprint;
 mod heap;
 mod keeper;
@@ -45,8 +47,10 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use buffer::Buffer;
 pub use config::PoolConfig;
 pub use error::MemoryError;
+pub(crate) use fixed_vec::FixedVec;
 pub use leaks::{Leak, LeakReport};
 pub use pool::{HybridMemoryPool, report_leaks};
 pub use scoped::ScopedAllocation;

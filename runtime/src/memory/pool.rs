@@ -1,6 +1,7 @@
 //! The pool, as its users see it.
 
 use std::alloc::Layout;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
@@ -16,6 +17,7 @@ use super::statistics::Statistics;
 use super::{MAX_ALIGN, MemoryError, PoolConfig, cache, class};
 
 static INSTANCE: OnceLock<HybridMemoryPool> = OnceLock::new();
+static SPARSE: OnceLock<HybridMemoryPool> = OnceLock::new();
 
 /// A pool of memory, for any number of threads.
 ///
@@ -40,10 +42,18 @@ impl HybridMemoryPool {
 
     /// The pool of the process, which is made by the first call and never dropped: see [`report_leaks`].
     pub fn instance() -> &'static Self {
-        INSTANCE.get_or_init(|| {
-            let shared = Box::leak(Box::new(Shared::new(PoolConfig::default())));
-            HybridMemoryPool { keeper: Keeper::Forever(shared) }
-        })
+        INSTANCE.get_or_init(|| HybridMemoryPool::forever(PoolConfig::default()))
+    }
+
+    /// The process's other pool, for large blocks that are touched little by little, or never in full, as the keys and
+    /// values of a context are. It uses no huge pages, which one byte would touch, and retains nothing.
+    pub fn sparse() -> &'static Self {
+        let config = || PoolConfig { huge_pages: false, retained_bytes: 0, ..PoolConfig::default() };
+        SPARSE.get_or_init(|| HybridMemoryPool::forever(config()))
+    }
+
+    fn forever(config: PoolConfig) -> Self {
+        HybridMemoryPool { keeper: Keeper::Forever(Box::leak(Box::new(Shared::new(config)))) }
     }
 
     /// `len` elements, all bytes of them zero, which go back to the pool when the allocation is dropped. Their first
@@ -53,14 +63,25 @@ impl HybridMemoryPool {
     /// [`MemoryError::SizeOverflow`], where that many elements are more than `isize::MAX` bytes, and as
     /// [`HybridMemoryPool::allocate_raw`].
     pub fn allocate_typed<T: Pod>(&self, len: usize) -> Result<ScopedAllocation<T>, MemoryError> {
-        let layout =
-            Layout::array::<T>(len).map_err(|_| MemoryError::SizeOverflow { count: len, size: size_of::<T>() })?;
+        let layout = array::<T>(len)?;
         let (start, zero) = allocate(&self.keeper, layout).map_err(|error| error.of(layout.size()))?;
         if !zero {
             // SAFETY: the block has the layout's bytes, and is ours alone.
             unsafe { start.write_bytes(0, layout.size()) };
         }
         // SAFETY: handed out for this layout, and of a `Pod` type zeros are a value, and there is nothing to drop.
+        Ok(unsafe { ScopedAllocation::new(start.cast(), len, layout, self.keeper.clone()) })
+    }
+
+    /// `len` elements that are still to be written, which go back to the pool when the allocation is dropped; aligned as
+    /// those of [`HybridMemoryPool::allocate_typed`]. Nothing in a block is touched.
+    ///
+    /// # Errors
+    /// Those of [`HybridMemoryPool::allocate_typed`].
+    pub fn allocate_uninit<T>(&self, len: usize) -> Result<ScopedAllocation<MaybeUninit<T>>, MemoryError> {
+        let layout = array::<T>(len)?;
+        let start = self.allocate_raw(layout)?;
+        // SAFETY: handed out for this layout; any bytes are a `MaybeUninit`, and there is nothing to drop.
         Ok(unsafe { ScopedAllocation::new(start.cast(), len, layout, self.keeper.clone()) })
     }
 
@@ -113,12 +134,17 @@ impl Drop for HybridMemoryPool {
     }
 }
 
-/// In debug builds, says on stderr what is live in the pool of the process, if anything is: for the end of `main`, since
-/// that pool is never dropped.
+/// In debug builds, says on stderr what is live in the pools of the process, if anything is: for the end of `main`, since
+/// these pools are never dropped.
 pub fn report_leaks() {
-    if let Some(pool) = INSTANCE.get() {
+    for pool in [&INSTANCE, &SPARSE].into_iter().filter_map(OnceLock::get) {
         tell(pool, "ends");
     }
+}
+
+/// The layout of so many elements.
+fn array<T>(len: usize) -> Result<Layout, MemoryError> {
+    Layout::array::<T>(len).map_err(|_| MemoryError::SizeOverflow { count: len, size: size_of::<T>() })
 }
 
 fn tell(pool: &HybridMemoryPool, when: &str) {

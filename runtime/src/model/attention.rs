@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use pulp::{Arch, Simd, WithSimd};
 
+use crate::memory::{HybridMemoryPool, MemoryError, ScopedAllocation};
 use crate::model::kv::{Element, HeadCache, Store, TILE, Values};
 use crate::prefetch;
 use crate::threads::{Parts, Pool};
@@ -81,18 +82,18 @@ pub struct Attention {
     scale: f32,
     threads: Vec<Scratch>,
     /// Partial results of a single block: `[kv, chunks, rows, partial]`.
-    partials: Vec<f32>,
+    partials: ScopedAllocation<f32>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Scratch {
     /// A tile of keys, or of values, as floats.
-    tile: Vec<f32>,
+    tile: ScopedAllocation<f32>,
     /// Of each row of a block: `[rows, CHUNK]`.
-    scores: Vec<f32>,
+    scores: ScopedAllocation<f32>,
     /// Of a chunk, and of all chunks before it: `[rows, partial]`.
-    partial: Vec<f32>,
-    total: Vec<f32>,
+    partial: ScopedAllocation<f32>,
+    total: ScopedAllocation<f32>,
 }
 
 /// What one unit of work is about: the queries of some tokens, of the heads that share keys and values.
@@ -111,17 +112,23 @@ struct Block<'a> {
 
 impl Attention {
     /// Buffers for `threads` threads, and contexts of up to `context` tokens. Scores are multiplied by `scale`.
-    pub fn new(heads: Heads, scale: f32, context: usize, threads: usize) -> Self {
+    ///
+    /// # Errors
+    /// Where there is no memory for them.
+    pub fn new(heads: Heads, scale: f32, context: usize, threads: usize) -> Result<Self, MemoryError> {
         let rows = heads.block() * heads.group();
-        let scratch = Scratch {
-            tile: vec![0.0; TILE * heads.key_length.max(Values::padded(heads.value_length))],
-            scores: vec![0.0; rows * CHUNK],
-            partial: vec![0.0; rows * heads.partial()],
-            total: vec![0.0; rows * heads.partial()],
+        let floats = |count| HybridMemoryPool::sparse().allocate_typed(count);
+        let scratch = |_| {
+            Ok(Scratch {
+                tile: floats(TILE * heads.key_length.max(Values::padded(heads.value_length)))?,
+                scores: floats(rows * CHUNK)?,
+                partial: floats(rows * heads.partial())?,
+                total: floats(rows * heads.partial())?,
+            })
         };
-        // Zeroed memory is not touched before it is used.
-        let partials = vec![0.0; heads.kv * context.div_ceil(CHUNK) * rows * heads.partial()];
-        Attention { heads, scale, threads: vec![scratch; threads], partials }
+        let threads = (0..threads).map(scratch).collect::<Result<_, MemoryError>>()?;
+        let partials = floats(heads.kv * context.div_ceil(CHUNK) * rows * heads.partial())?;
+        Ok(Attention { heads, scale, threads, partials })
     }
 
     /// out[m, queries · value_length] for the queries q[m, queries · key_length] of the tokens at positions
@@ -585,7 +592,7 @@ mod tests {
     const HEADS: Heads = Heads { queries: 6, kv: 2, key_length: 24, value_length: 40 };
 
     fn attention(threads: usize) -> Attention {
-        Attention::new(HEADS, 1.0 / 24f32.sqrt(), 1000, threads)
+        Attention::new(HEADS, 1.0 / 24f32.sqrt(), 1000, threads).unwrap()
     }
 
     fn wave(elements: usize, step: f32) -> Vec<f32> {
@@ -670,7 +677,7 @@ mod tests {
             let q = wave(m * 6 * 24, 0.11);
             let run = |threads: usize, q: &[f32]| {
                 let mut out = vec![f32::NAN; q.len() / 24 * 40];
-                let mut attention = Attention::new(HEADS, 1.0 / 24f32.sqrt(), tokens, threads);
+                let mut attention = Attention::new(HEADS, 1.0 / 24f32.sqrt(), tokens, threads).unwrap();
                 let first = tokens - q.len() / (6 * 24);
                 assert!(attention.run(&Pool::new(threads), cache.layer(0), q, first, window, &mut out));
                 out.split_off(out.len() - 6 * 40)

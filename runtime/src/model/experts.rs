@@ -5,8 +5,8 @@
 //! experts take turns, so that a token's sum has one order.
 
 use crate::linear::Activations;
+use crate::memory::Buffer;
 use crate::model::activation::Activation;
-use crate::model::config::Experts;
 use crate::model::forward::{ForwardError, each_row, finite, project};
 use crate::model::weights::{Gated, Projection};
 use crate::threads::Pool;
@@ -19,11 +19,11 @@ struct Choice {
     share: f32,
 }
 
-/// The buffers of a mixture over up to so many tokens; none by default.
+/// The buffers of a mixture.
 #[derive(Debug, Default)]
 pub struct Mixture {
     /// `[m, experts]`
-    scores: Vec<f32>,
+    scores: Buffer<f32>,
     /// `[m, used]`
     chosen: Vec<Choice>,
     /// The expert's tokens, each with its share.
@@ -31,21 +31,10 @@ pub struct Mixture {
     /// What the expert reads.
     x: Activations,
     /// `[tokens, embedding]`: what it makes of it.
-    out: Vec<f32>,
+    out: Buffer<f32>,
 }
 
 impl Mixture {
-    /// Buffers for up to `batch` tokens of `embedding` elements.
-    pub fn new(experts: &Experts, embedding: usize, batch: usize) -> Self {
-        Mixture {
-            scores: vec![0.0; batch * experts.count],
-            chosen: Vec::with_capacity(batch * experts.used),
-            tokens: Vec::with_capacity(batch),
-            x: Activations::new(),
-            out: vec![0.0; batch * embedding],
-        }
-    }
-
     /// Chooses `used` experts for each row of `x`.
     ///
     /// # Errors
@@ -58,7 +47,7 @@ impl Mixture {
         x: &mut Activations,
     ) -> Result<(), ForwardError> {
         let count = router.linear.n();
-        let scores = &mut self.scores[..x.m() * count];
+        let scores = self.scores.grown(x.m() * count)?;
         project(pool, x, [(router, &mut *scores)])?;
         finite(all_finite(scores), || "the choice of experts".into())?;
         self.chosen.clear();
@@ -96,13 +85,13 @@ impl Mixture {
         if m == 0 {
             return Ok(());
         }
-        let rows = self.x.rows_mut(m, embedding);
+        let rows = self.x.rows_mut(m, embedding)?;
         for (row, (token, _)) in rows.chunks_exact_mut(embedding).zip(&self.tokens) {
             row.copy_from_slice(&x.rows()[token * embedding..][..embedding]);
         }
-        let (gate, up, out) = (&mut gate[..m * width], &mut up[..m * width], &mut self.out[..m * embedding]);
+        let (gate, up, out) = (&mut gate[..m * width], &mut up[..m * width], self.out.grown(m * embedding)?);
         project(pool, &mut self.x, [(&expert.gate, &mut *gate), (&expert.up, &mut *up)])?;
-        let gated = each_row(pool, self.x.rows_mut(m, width), width, |i, row| {
+        let gated = each_row(pool, self.x.rows_mut(m, width)?, width, |i, row| {
             activation.gated(&gate[i * width..][..width], &up[i * width..][..width], row)
         });
         finite(gated, place)?;

@@ -19,6 +19,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::linear::{self, Activations, LinearError};
+use crate::memory::{HybridMemoryPool, MemoryError, ScopedAllocation};
 use crate::model::attention::Attention;
 use crate::model::config::Config;
 use crate::model::experts::Mixture;
@@ -46,29 +47,32 @@ pub enum ForwardError {
     /// A matrix product could not be formed.
     #[error(transparent)]
     Linear(#[from] LinearError),
+    /// There is no memory for what is computed.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
 }
 
 /// The buffers of a forward pass over up to `batch` tokens.
 #[derive(Debug)]
 pub struct Forward {
     /// `[m, embedding]`: the residual stream.
-    hidden: Vec<f32>,
+    hidden: ScopedAllocation<f32>,
     /// What the next matrix reads.
     x: Activations,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
+    q: ScopedAllocation<f32>,
+    k: ScopedAllocation<f32>,
+    v: ScopedAllocation<f32>,
+    gate: ScopedAllocation<f32>,
+    up: ScopedAllocation<f32>,
     /// `[m, embedding]`: what is added to the residual stream.
-    branch: Vec<f32>,
+    branch: ScopedAllocation<f32>,
     ropes: Ropes,
     /// Of layers that see the whole context, and of those that see a window.
     turns: [Vec<Turn>; 2],
     attention: Attention,
     mixture: Mixture,
     /// `[LOGIT_ROWS, vocab]`
-    logits: Vec<f32>,
+    logits: ScopedAllocation<f32>,
     shortlist: Shortlist,
     /// What was decided last is in the shortlist.
     is_shortlisted: bool,
@@ -76,31 +80,38 @@ pub struct Forward {
 
 impl Forward {
     /// Buffers for contexts of up to `context` tokens, up to `batch` of them at a time, on `threads` threads. `ropes` tell positions apart.
-    pub fn new(config: &Config, ropes: Ropes, context: usize, batch: usize, threads: usize) -> Self {
+    ///
+    /// # Errors
+    /// Where there is no memory for them.
+    pub fn new(
+        config: &Config,
+        ropes: Ropes,
+        context: usize,
+        batch: usize,
+        threads: usize,
+    ) -> Result<Self, MemoryError> {
         let heads = config.heads;
-        // Zeroed memory is not touched before it is used: a session that never sees `batch` tokens does not pay for them.
-        let rows = |width: usize| vec![0f32; batch * width];
-        Forward {
-            hidden: rows(config.embedding),
+        // A session that never sees `batch` tokens does not pay for them.
+        let rows = |width: usize| HybridMemoryPool::sparse().allocate_typed(batch.saturating_mul(width));
+        let logits = if config.pooling.is_none() { batch.min(LOGIT_ROWS) * config.vocab } else { 0 };
+        Ok(Forward {
+            hidden: rows(config.embedding)?,
             x: Activations::new(),
-            q: rows(heads.queries * heads.key_length),
-            k: rows(heads.kv * heads.key_length),
-            v: rows(heads.kv * heads.value_length),
-            gate: rows(config.feed_forward),
-            up: rows(config.feed_forward),
-            branch: rows(config.embedding),
+            q: rows(heads.queries * heads.key_length)?,
+            k: rows(heads.kv * heads.key_length)?,
+            v: rows(heads.kv * heads.value_length)?,
+            gate: rows(config.feed_forward)?,
+            up: rows(config.feed_forward)?,
+            branch: rows(config.embedding)?,
             turns: [&ropes.whole, &ropes.window]
                 .map(|rope| Vec::with_capacity(rope.as_ref().map_or(0, |rope| batch * rope.pairs()))),
             ropes,
-            attention: Attention::new(heads, config.query_scale, context, threads),
-            mixture: config
-                .experts
-                .as_ref()
-                .map_or_else(Mixture::default, |experts| Mixture::new(experts, config.embedding, batch)),
-            logits: vec![0f32; if config.pooling.is_none() { batch.min(LOGIT_ROWS) * config.vocab } else { 0 }],
+            attention: Attention::new(heads, config.query_scale, context, threads)?,
+            mixture: Mixture::default(),
+            logits: HybridMemoryPool::sparse().allocate_typed(logits)?,
             shortlist: Shortlist::default(),
             is_shortlisted: false,
-        }
+        })
     }
 
     /// Takes tokens at positions `first..` through all layers, appending their keys and values to the cache, and leaves
@@ -185,7 +196,7 @@ impl Forward {
         finite(each_row(pool, v, v_width, |_, row| kv.holds(row)), || format!("{}, stored as {kv},", at("a value")))?;
         cache.append(index, k, v);
 
-        let mixed = self.x.rows_mut(m, out_width);
+        let mixed = self.x.rows_mut(m, out_width)?;
         finite(self.attention.run(pool, cache.layer(index), q, first, window, mixed), || at("the attention"))?;
         if let Some(norm) = &layer.output.norm {
             let normed = each_row(pool, mixed, out_width, |_, row| rms_norm_in_place(row, norm, rms_epsilon));
@@ -210,7 +221,7 @@ impl Forward {
         match &layer.feed_forward {
             FeedForward::Mixture { router, experts, used } => {
                 let mixture = &mut self.mixture;
-                let x = self.x.rows_mut(m, embedding);
+                let x = self.x.rows_mut(m, embedding)?;
                 normalise(pool, hidden, ffn_norm, rms_epsilon, x, || at("the feed-forward input"))?;
                 mixture.route(pool, router, *used, &mut self.x)?;
                 branch.fill(0.0);
@@ -225,7 +236,7 @@ impl Forward {
                 let outputs = [(gates, &mut gate[..m * width]), (ups, &mut up[..m * width])];
                 let place = || at("the feed-forward input");
                 project_normed(pool, &mut self.x, hidden, ffn_norm, rms_epsilon, outputs, place)?;
-                let gated = each_row(pool, self.x.rows_mut(m, width), width, |i, row| {
+                let gated = each_row(pool, self.x.rows_mut(m, width)?, width, |i, row| {
                     let row_of = i * width..(i + 1) * width;
                     let finite = activation.gated(&gate[row_of.clone()], &up[row_of], row);
                     finite && down.norm.as_ref().is_none_or(|norm| rms_norm_in_place(row, norm, rms_epsilon))
@@ -275,7 +286,7 @@ impl Forward {
     ) -> Result<&[f32], ForwardError> {
         let width = config.embedding;
         let hidden = &self.hidden[rows.start * width..rows.end * width];
-        let x = self.x.rows_mut(rows.len(), width);
+        let x = self.x.rows_mut(rows.len(), width)?;
         normalise(pool, hidden, &weights.output_norm, config.rms_epsilon, x, || "the last layer's output".into())?;
         Ok(self.x.rows())
     }
@@ -402,11 +413,11 @@ fn project_normed<const N: usize>(
     let width = norm.len();
     let m = hidden.len() / width;
     if outputs.iter().all(|(weights, _)| weights.norm.is_none()) {
-        normalise(pool, hidden, norm, epsilon, x.rows_mut(m, width), place)?;
+        normalise(pool, hidden, norm, epsilon, x.rows_mut(m, width)?, place)?;
         return Ok(project(pool, x, outputs)?);
     }
     for (weights, y) in outputs {
-        let rows = x.rows_mut(m, width);
+        let rows = x.rows_mut(m, width)?;
         match &weights.norm {
             Some(own) => {
                 let normed = each_row(pool, rows, width, |i, out| {

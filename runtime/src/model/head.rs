@@ -12,10 +12,10 @@ use std::ops::Range;
 
 use crate::gguf::Kind;
 use crate::linear::{Coarse, Linear, LinearError, Query};
+use crate::memory::{Buffer, MemoryError};
 use crate::model::config::Scales;
 use crate::model::weights::Projection;
 use crate::prefetch::{self, Cache};
-use crate::quant;
 use crate::sample::{Demand, Met, Scores};
 use crate::threads::{Parts, Pool};
 
@@ -74,9 +74,9 @@ pub struct HeadUse {
 pub struct Shortlist {
     queries: Vec<Query>,
     /// Upper limits: `[m, vocab]`.
-    uppers: Vec<f32>,
+    uppers: Buffer<f32>,
     /// The greatest lower limit of each group of rows: `[m, groups]`.
-    peaks: Vec<f32>,
+    peaks: Buffer<f32>,
     sorted: Vec<f32>,
     ids: Vec<u32>,
     logits: Vec<f32>,
@@ -98,13 +98,13 @@ impl Head {
     /// Makes a copy, where one would have fewer bytes and could decide; `before(n, k)` may know one that was made before.
     ///
     /// # Errors
-    /// Never, for a matrix that [`Float::new`](crate::linear::Float::new) has accepted.
+    /// Those of [`Coarse::new`].
     pub fn copy(
         &mut self,
         pool: &Pool,
         scales: &Scales,
         before: impl FnOnce(usize, usize) -> Option<Coarse>,
-    ) -> Result<(), quant::Error> {
+    ) -> Result<(), LinearError> {
         if let Linear::Float(float) = &self.projection.linear
             && matches!(float.kind(), Kind::F16 | Kind::BF16 | Kind::F32)
             && self.decides(scales)
@@ -146,7 +146,7 @@ impl Shortlist {
     /// computed instead.
     ///
     /// # Errors
-    /// Never, for a head whose copy was made of it.
+    /// Where there is no memory for limits of so many logits.
     pub fn decide(
         &mut self,
         pool: &Pool,
@@ -176,7 +176,7 @@ impl Shortlist {
                 return Ok(false);
             }
         }
-        self.estimate(pool, coarse, m);
+        self.estimate(pool, coarse, m)?;
         self.ids.clear();
         self.ends.clear();
         // Room for the longest that is looked at, from the first pass of so many tokens on.
@@ -222,17 +222,11 @@ impl Shortlist {
     }
 
     /// Upper limits of all rows, and the greatest lower limit of each group of them.
-    fn estimate(&mut self, pool: &Pool, coarse: &Coarse, m: usize) {
+    fn estimate(&mut self, pool: &Pool, coarse: &Coarse, m: usize) -> Result<(), MemoryError> {
         let (n, groups) = (coarse.n(), coarse.n().div_ceil(GROUP));
-        let grow = |buffer: &mut Vec<f32>, len: usize| {
-            if buffer.len() < len {
-                buffer.resize(len, 0.0);
-            }
-        };
-        grow(&mut self.uppers, m * n);
-        grow(&mut self.peaks, m * groups);
+        let (uppers, peaks) = (self.uppers.grown(m * n)?, self.peaks.grown(m * groups)?);
         let queries = &self.queries[..m];
-        let (uppers, peaks) = (Parts::new(&mut self.uppers), Parts::new(&mut self.peaks));
+        let (uppers, peaks) = (Parts::new(uppers), Parts::new(peaks));
         let pieces = n.div_ceil(Coarse::PIECE);
         let claim = pieces.div_ceil(pool.threads() * CLAIMS).max(1);
         let estimate = |piece: usize| {
@@ -253,12 +247,13 @@ impl Shortlist {
             }
         };
         pool.for_each_range(pieces, claim, |_, claimed| claimed.for_each(&estimate));
+        Ok(())
     }
 
     /// Appends the ids that cannot be excluded for a token.
     fn choose(&mut self, n: usize, token: usize, demand: Demand<'_>) {
         let groups = n.div_ceil(GROUP);
-        let peaks = &self.peaks[token * groups..][..groups];
+        let peaks = &self.peaks.all()[token * groups..][..groups];
         let (threshold, also) = match demand {
             Demand::All => (f32::NEG_INFINITY, &[][..]),
             // As many rows as there are groups with such a peak are certainly not below it.
@@ -272,7 +267,7 @@ impl Shortlist {
         // A little lower: what is done to logits afterwards is rounded, and may make equals of neighbours.
         let threshold = threshold - threshold.abs() * 1e-6 - f32::MIN_POSITIVE;
         let mut also = also.iter().copied().peekable();
-        let uppers = &self.uppers[token * n..][..n];
+        let uppers = &self.uppers.all()[token * n..][..n];
         for (piece, uppers) in uppers.chunks(Coarse::PIECE).enumerate() {
             let start = (piece * Coarse::PIECE) as u32;
             let asked = also.peek().is_some_and(|&id| id < start + Coarse::PIECE as u32);

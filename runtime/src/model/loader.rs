@@ -169,7 +169,8 @@ impl<'a> Loader<'a> {
         let mut weights = self.assemble(config, &mut Ready { loader: self, matrices }, head)?;
         if let (Some(name), Some(head), HeadMode::TwoStage) = (head, &mut weights.head, self.options.head) {
             let before = |n, k| self.options.pack.and_then(|pack| pack::coarse::find(pack, name, n, k));
-            head.copy(self.pool, &config.scales, before).map_err(self.decode_error(name))?;
+            let refuse = |source| WeightsError::Linear { path: self.file.path().into(), source };
+            head.copy(self.pool, &config.scales, before).map_err(refuse)?;
             if let (Some(coarse), Some(_)) = (&head.coarse, self.options.pack) {
                 sections.extend(pack::coarse::sections(name, coarse));
             }

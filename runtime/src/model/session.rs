@@ -1,6 +1,6 @@
 //! One conversation with a model: the tokens so far, their keys and values, and the buffers of the forward pass.
 
-use std::collections::TryReserveError;
+use std::error::Error;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -170,13 +170,14 @@ impl Session {
         {
             return Err(refuse(Some(bytes), format!("{} MiB are available", available >> 20)));
         }
-        let no_room = |error: TryReserveError| refuse(Some(bytes), error.to_string());
-        let cache = KvCache::new(kv, shape, context).map_err(no_room)?;
+        let no_room = |error: &dyn Error| refuse(Some(bytes), error.to_string());
+        let cache = KvCache::new(kv, shape, context).map_err(|error| no_room(&error))?;
         let mut tokens = Vec::new();
-        tokens.try_reserve_exact(context).map_err(no_room)?;
+        tokens.try_reserve_exact(context).map_err(|error| no_room(&error))?;
         let ropes = model.weights().ropes(whole).clone();
         let is_long = model.weights().is_long(whole);
         let forward = Forward::new(config, ropes, context, context.min(BATCH), model.pool().threads());
+        let forward = forward.map_err(|error| no_room(&error))?;
         Ok(Session {
             model: model.clone(),
             cache,

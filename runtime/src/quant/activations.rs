@@ -172,7 +172,7 @@ mod tests {
             let x = Tensor::randn((m, k), seed).unwrap();
             let quantized = quantize_activations(&x, ActivationScale::Token).unwrap();
             let mut layer = Activations::new();
-            layer.rows_mut(m, k).copy_from_slice(x.as_slice().unwrap());
+            layer.rows_mut(m, k).unwrap().copy_from_slice(x.as_slice().unwrap());
             layer.quantize(&crate::threads::Pool::new(1)).unwrap();
             for token in 0..m {
                 prop_assert_eq!(&values(&quantized)[token * k..][..k], &layer.quantized(token)[..k]);

@@ -205,7 +205,7 @@ impl Work {
     fn new(case: Case, trits: Trits, pool: &Pool) -> Result<Self, LinearError> {
         let (n, k) = (trits.n, trits.k);
         let mut x = Activations::new();
-        for (token, row) in x.rows_mut(case.m, k).chunks_exact_mut(k).enumerate() {
+        for (token, row) in x.rows_mut(case.m, k)?.chunks_exact_mut(k).enumerate() {
             // Integers of which the largest is 127: they are their own int8 values, and sums come out unscaled.
             row.iter_mut().enumerate().for_each(|(i, x)| *x = f32::from((token * 7 + i * 31) as u8 as i8).max(-127.0));
             row[token % k] = 127.0;

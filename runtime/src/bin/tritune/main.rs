@@ -68,7 +68,10 @@ impl Verb {
 }
 
 fn main() -> ExitCode {
-    match CommandLine::parse().verb.run() {
+    let ended = CommandLine::parse().verb.run();
+    tritune::linear::forget_scratch();
+    tritune::memory::report_leaks();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         // Who closed the pipe has seen enough.
         Err(error) if closed_pipe(&error) => ExitCode::SUCCESS,

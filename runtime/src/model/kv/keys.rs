@@ -1,9 +1,8 @@
 //! Keys: in tiles of 32 tokens, each transposed, so that one element of all keys of a tile is a vector or two, and no
 //! score is summed across lanes.
 
-use std::collections::TryReserveError;
-
 use super::{KvType, Store};
+use crate::memory::MemoryError;
 
 /// Tokens of a tile.
 pub const TILE: usize = 32;
@@ -20,10 +19,10 @@ impl Keys {
     /// Room for the keys of `capacity` tokens. The memory is touched only as keys are pushed.
     ///
     /// # Errors
-    /// Where the allocator refuses.
-    pub fn new(kv: KvType, width: usize, capacity: usize) -> Result<Self, TryReserveError> {
+    /// Where there is no memory for them.
+    pub fn new(kv: KvType, width: usize, capacity: usize) -> Result<Self, MemoryError> {
         let tokens = capacity.div_ceil(TILE).saturating_mul(TILE);
-        // A product that overflows becomes a capacity that the allocator refuses.
+        // A product that overflows becomes a capacity that no pool has.
         Ok(Keys { width, tokens: 0, store: Store::new(kv, tokens.saturating_mul(width), tokens)? })
     }
 

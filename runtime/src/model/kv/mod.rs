@@ -1,11 +1,12 @@
 //! Keys and values of the tokens seen so far.
 
-use std::collections::TryReserveError;
 use std::fmt;
 use std::str::FromStr;
 
 use half::f16;
 use multiversion::multiversion;
+
+use crate::memory::MemoryError;
 
 mod element;
 mod keys;
@@ -140,16 +141,16 @@ impl KvCache {
     /// Room for `capacity` tokens.
     ///
     /// # Errors
-    /// Where the allocator refuses.
-    pub fn new(kv: KvType, shape: KvShape, capacity: usize) -> Result<Self, TryReserveError> {
+    /// Where there is no memory for them.
+    pub fn new(kv: KvType, shape: KvShape, capacity: usize) -> Result<Self, MemoryError> {
         let head = || {
-            Ok::<_, TryReserveError>(HeadCache {
+            Ok::<_, MemoryError>(HeadCache {
                 keys: Keys::new(kv, shape.key_length, capacity)?,
                 values: Values::new(kv, shape.value_length, capacity)?,
             })
         };
         let layer = || (0..shape.heads).map(|_| head()).collect();
-        let layers = (0..shape.layers).map(|_| layer()).collect::<Result<_, TryReserveError>>()?;
+        let layers = (0..shape.layers).map(|_| layer()).collect::<Result<_, MemoryError>>()?;
         Ok(KvCache { kv, layers, capacity })
     }
 

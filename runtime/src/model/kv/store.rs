@@ -1,25 +1,24 @@
 //! Elements of one type, with a scale for each token where they are codes.
 
-use std::collections::TryReserveError;
-
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::KvType;
+use crate::memory::{FixedVec, HybridMemoryPool, MemoryError};
 
 /// Elements as they are stored.
 #[derive(Debug)]
 pub enum Store {
     /// As computed.
-    F32(Vec<f32>),
+    F32(FixedVec<f32>),
     /// Rounded.
-    F16(Vec<f16>),
+    F16(FixedVec<f16>),
     /// Codes, and what one step of a token's codes is worth.
     I8 {
         /// Elements.
-        codes: Vec<i8>,
+        codes: FixedVec<i8>,
         /// One a token.
-        scales: Vec<f32>,
+        scales: FixedVec<f32>,
     },
 }
 
@@ -28,7 +27,7 @@ const RUN: usize = 64;
 
 impl Store {
     /// Room for as many elements, of as many tokens. The memory is touched only as it is used.
-    pub(super) fn new(kv: KvType, elements: usize, tokens: usize) -> Result<Self, TryReserveError> {
+    pub(super) fn new(kv: KvType, elements: usize, tokens: usize) -> Result<Self, MemoryError> {
         Ok(match kv {
             KvType::F32 => Store::F32(reserved(elements)?),
             KvType::F16 => Store::F16(reserved(elements)?),
@@ -142,8 +141,6 @@ impl Store {
     }
 }
 
-fn reserved<T>(elements: usize) -> Result<Vec<T>, TryReserveError> {
-    let mut all = Vec::new();
-    all.try_reserve_exact(elements)?;
-    Ok(all)
+fn reserved<T: Copy>(elements: usize) -> Result<FixedVec<T>, MemoryError> {
+    FixedVec::with_capacity(HybridMemoryPool::sparse(), elements)
 }

@@ -1,8 +1,7 @@
 //! Values: a row a token, padded with zeros to whole vectors.
 
-use std::collections::TryReserveError;
-
 use super::{KvType, Store};
+use crate::memory::MemoryError;
 
 /// Rows are padded to a multiple of the elements of the widest vectors.
 const PADDING: usize = 16;
@@ -24,9 +23,9 @@ impl Values {
     /// Room for the values of `capacity` tokens. The memory is touched only as values are pushed.
     ///
     /// # Errors
-    /// Where the allocator refuses.
-    pub fn new(kv: KvType, width: usize, capacity: usize) -> Result<Self, TryReserveError> {
-        // A product that overflows becomes a capacity that the allocator refuses.
+    /// Where there is no memory for them.
+    pub fn new(kv: KvType, width: usize, capacity: usize) -> Result<Self, MemoryError> {
+        // A product that overflows becomes a capacity that no pool has.
         let elements = Self::padded(width).saturating_mul(capacity);
         Ok(Values { width, tokens: 0, store: Store::new(kv, elements, capacity)? })
     }
