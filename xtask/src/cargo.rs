@@ -43,9 +43,13 @@ fn build() -> Command {
     build
 }
 
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
 fn binary() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir));
-    target.join("release").join(format!("tritune{}", std::env::consts::EXE_SUFFIX))
+    target().join("release").join(format!("tritune{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// Runs a command to its end, its output passed through.

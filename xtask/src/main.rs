@@ -1,6 +1,8 @@
 //! `cargo xtask`: tune, measure, look into and check tritune. Thin verbs; what they do lives in the libraries.
 
 mod asm;
+#[cfg(feature = "audit")]
+mod audit;
 mod bench;
 mod cargo;
 mod compare;
@@ -43,9 +45,19 @@ enum Verb {
     CompareLogits(compare::CompareLogits),
     /// Write a model of real dimensions with random trits, to measure with
     Model(model::Model),
+    /// Compare the library's public interface with the one that was agreed on
+    #[cfg(feature = "audit")]
+    Api(audit::api::Api),
+    /// Check the licences and the sources of all dependencies
+    #[cfg(feature = "audit")]
+    Licences(audit::licences::Licences),
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "audit")]
+    if let Some(ended) = audit::api::as_rustdoc() {
+        return ended;
+    }
     let done = match Arguments::parse().verb {
         Verb::Tune(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),
@@ -56,6 +68,10 @@ fn main() -> ExitCode {
         Verb::Test(verb) => verb.run(),
         Verb::CompareLogits(verb) => verb.run(),
         Verb::Model(verb) => verb.run(),
+        #[cfg(feature = "audit")]
+        Verb::Api(verb) => verb.run(),
+        #[cfg(feature = "audit")]
+        Verb::Licences(verb) => verb.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
