@@ -102,19 +102,18 @@ impl QuantizedActivations {
 /// Quantises a row and returns what a step is worth; `None` where it is not finite.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 pub(crate) fn quantize_row(row: &[f32], quantized: &mut [i8]) -> Option<f64> {
-    let mut largest = [0f32; 16];
-    let mut nothing = [0f32; 16];
+    // Magnitudes are in the order of their bits, an infinity and NaN above all numbers: one pass tells both, and integers have
+    // a largest in vectors.
+    let mut largest = [0u32; 16];
     let (chunks, rest) = row.as_chunks::<16>();
     for chunk in chunks {
-        for i in 0..16 {
-            largest[i] = if chunk[i].abs() > largest[i] { chunk[i].abs() } else { largest[i] };
-            // 0 · x is 0 for what is finite, and NaN else.
-            nothing[i] += 0.0 * chunk[i];
+        for (largest, x) in largest.iter_mut().zip(chunk) {
+            *largest = (*largest).max(x.abs().to_bits());
         }
     }
-    let largest = largest.into_iter().chain(rest.iter().map(|x| x.abs())).fold(SMALLEST, f32::max);
-    let nothing: f32 = nothing.into_iter().chain(rest.iter().map(|x| 0.0 * x)).sum();
-    if nothing != 0.0 {
+    let largest = largest.into_iter().chain(rest.iter().map(|x| x.abs().to_bits())).fold(SMALLEST.to_bits(), u32::max);
+    let largest = f32::from_bits(largest);
+    if !largest.is_finite() {
         return None;
     }
     // In f64: an f32 scale and product would take values near n + ½ to the wrong side some ten times as often.
