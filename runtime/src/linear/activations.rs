@@ -226,6 +226,25 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// Whole and half steps, and their nearest neighbours among floats, in any order of magnitude.
+        #[test]
+        fn as_defined_near_ties(
+            steps in prop::collection::vec((-254i32..=254, -3i32..=3), 1..700),
+            largest in prop::num::f32::NORMAL.prop_map(f32::abs).prop_filter("not rounded up", |x| *x > 1e-5),
+        ) {
+            let near = |(halves, ulps): (i32, i32)| {
+                let x = (f64::from(largest) / 127.0 * f64::from(halves) / 2.0) as f32;
+                f32::from_bits(x.to_bits().wrapping_add_signed(ulps)).clamp(-largest, largest)
+            };
+            let row: Vec<f32> = steps.into_iter().map(near).map(|x| if x.is_nan() { 0.0 } else { x }).chain([largest]).collect();
+            let (q, _) = quantized(&row).unwrap();
+            for (q, x) in q.into_iter().zip(row) {
+                prop_assert_eq!(f64::from(q), (f64::from(x) * (127.0 / f64::from(largest))).round_ties_even(), "{}", x);
+            }
+        }
+    }
+
     #[test]
     fn silence_and_ties() {
         assert_eq!(quantized(&[0.0; 40]).unwrap().0, [0; 40]);
